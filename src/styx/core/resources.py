@@ -1,0 +1,65 @@
+"""Resources: a vector of CPUs, memory, disk and accelerators, and the arithmetic on it.
+
+CPUs are counted in thousandths, memory and disk in bytes, accelerators by name and count. A request and a capacity
+are the same kind of vector; what is free is the difference.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Resources"]
+
+# The reference machine that makes unlike resources comparable: one CPU weighs as much as 4 GiB of memory (the ratio of
+# the clouds' general-purpose types), as 64 GiB of disk, and an eighth of an accelerator.
+_MEMORY_PER_CPU = 4 << 30
+_DISK_PER_CPU = 64 << 30
+_CPUS_PER_ACCELERATOR = 8
+
+
+class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    cpus: int = 1_000
+    memory: int = 0
+    disk: int = 0
+    accelerators: tuple[tuple[str, int], ...] = ()  # sorted by name, counts above 0, each name once
+
+    def fits(self, room: Resources) -> bool:
+        """Whether a request of this size fits into `room`."""
+        return (
+            self.cpus <= room.cpus
+            and self.memory <= room.memory
+            and self.disk <= room.disk
+            and (not self.accelerators or _fits_accelerators(self.accelerators, room.accelerators))
+        )
+
+    def plus(self, other: Resources) -> Resources:
+        return _combine(self, other, 1)
+
+    def minus(self, other: Resources) -> Resources:
+        """The difference; single numbers may go below zero, the caller asks `fits` first."""
+        return _combine(self, other, -1)
+
+    @property
+    def weight(self) -> int:
+        """How much of a cluster this is, in thousandths of a reference CPU: the largest of its parts."""
+        accelerators = sum(count for _, count in self.accelerators) * _CPUS_PER_ACCELERATOR * 1_000
+        return max(
+            1, self.cpus, self.memory * 1_000 // _MEMORY_PER_CPU, self.disk * 1_000 // _DISK_PER_CPU, accelerators
+        )
+
+
+def _fits_accelerators(wanted: tuple[tuple[str, int], ...], room: tuple[tuple[str, int], ...]) -> bool:
+    free = dict(room)
+    return all(count <= free.get(name, 0) for name, count in wanted)
+
+
+def _combine(a: Resources, b: Resources, sign: int) -> Resources:
+    accelerators = a.accelerators
+    if b.accelerators:
+        counts = dict(accelerators)
+        for name, count in b.accelerators:
+            counts[name] = counts.get(name, 0) + sign * count
+        accelerators = tuple(sorted((name, count) for name, count in counts.items() if count))
+    return Resources(
+        a.cpus + sign * b.cpus, a.memory + sign * b.memory, a.disk + sign * b.disk, accelerators
+    )

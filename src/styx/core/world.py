@@ -1,0 +1,143 @@
+"""The working copy of everything live. Only `apply` writes here; the AST guard in tests/core proves it.
+
+Elements of arrays are not objects: a Task holds one byte of state an element, and further columns only once they are
+needed. Only an element that was given to a node has an Attempt.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+
+from styx.core.admission import Admission
+from styx.core.ids import JobId
+from styx.core.queues import ReadyQueues, Shape
+from styx.core.resources import Resources
+from styx.core.spec import JobSpec, TaskSpec
+from styx.core.states import NodeState, TaskState
+
+__all__ = ["Attempt", "Job", "Node", "Task", "World"]
+
+
+class Attempt:
+    """One execution of an element, from its assignment to its one terminal record."""
+
+    __slots__ = ("admitted", "assigned_at", "cancelling", "id", "index", "node", "number", "started_at", "task")
+
+    def __init__(self, identifier: int, task: Task, index: int, number: int, node: Node, at: int) -> None:
+        self.id = identifier
+        self.task = task
+        self.index = index
+        self.number = number
+        self.node = node
+        self.assigned_at = at
+        self.started_at = 0
+        self.admitted = False
+        self.cancelling = False
+
+
+class Task:
+    """A node of a job's graph: one spec and `size` elements."""
+
+    __slots__ = (
+        "dependants", "failures", "job", "live", "losses", "needs", "numbers", "open", "ordinal", "shape", "size",
+        "spec", "states", "unmet", "unsuccessful",
+    )
+
+    def __init__(self, job: Job, ordinal: int, spec: TaskSpec, needs: tuple[int, ...], shape: Shape) -> None:
+        self.job = job
+        self.ordinal = ordinal
+        self.spec = spec
+        self.needs = needs
+        self.shape = shape
+        self.size = spec.array or 1
+        self.states = bytearray(self.size)
+        self.numbers: array[int] | None = None  # attempts given out, by element
+        self.failures: array[int] | None = None  # retries used up
+        self.losses: array[int] | None = None  # attempts lost
+        self.live: dict[int, int] | None = None  # index -> attempt under way
+        self.unmet = len(needs)  # tasks needed that have not ended
+        self.open = self.size  # elements that have not ended
+        self.unsuccessful = 0  # elements that ended otherwise than SUCCEEDED
+        self.dependants: tuple[int, ...] | list[int] = ()
+
+
+class Job:
+    """A job whose tasks have not all ended."""
+
+    __slots__ = (
+        "accepted_at", "by_name", "cancel_reason", "cancelling", "counts", "deadline_at", "elements", "failure", "id",
+        "key", "opened", "open", "serial", "spec", "tasks", "usage",
+    )
+
+    def __init__(self, serial: int) -> None:
+        self.serial = serial
+        self.id = JobId(0)
+        self.spec = JobSpec("", ())
+        self.tasks: list[Task] = []
+        self.by_name: dict[str, int] = {}
+        self.key = ""
+        self.accepted_at = 0  # 0: staged, not accepted
+        self.deadline_at = 0
+        self.elements = 0
+        self.open = 0  # elements that have not ended
+        self.opened = 0  # tasks below this ordinal were looked at for their first readiness
+        self.counts = [0] * len(TaskState)  # elements by state
+        self.usage = 0  # weight of the attempts under way, for fairness
+        self.cancelling = False
+        self.cancel_reason = ""
+        self.failure = (0, 0)  # (when, exit code) of the first task that failed the job; when == 0: none did
+
+
+class Node:
+    """A place as the scheduler sees it."""
+
+    __slots__ = (
+        "admission", "agent", "boot", "capacity", "connected", "held", "host", "id", "labels", "lost", "name",
+        "pace", "reserved", "seen_at", "state", "suspect", "version",
+    )
+
+    def __init__(self, identifier: int) -> None:
+        self.id = identifier
+        self.agent = ""
+        self.name = ""
+        self.host = ""
+        self.boot = ""
+        self.version = ""
+        self.labels: dict[str, str] = {}
+        self.capacity = Resources(0)
+        self.admission = Admission(self.capacity)  # what is free, and who waits there for it
+        self.held: dict[int, Attempt] = {}  # every attempt given to it and not ended
+        self.state = NodeState.UP
+        self.connected = False  # said hello since this server started, and neither suspect nor lost
+        self.suspect = False
+        self.lost = False  # its lease is over; what it held is rescheduled
+        self.seen_at = 0
+        self.pace = 0.0  # milliseconds of one slot's time an attempt takes of late; 0: not known yet
+        self.reserved = -1  # the shape whose head this node keeps room for
+
+
+class World:
+    """Everything live."""
+
+    __slots__ = (
+        "attempts", "by_agent", "by_id", "jobs", "keys", "last_attempt", "last_job", "last_node", "live", "nodes",
+        "queues", "staged", "timers", "unfinished", "vanished",
+    )
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, Job] = {}
+        self.by_id: dict[JobId, int] = {}
+        self.keys: dict[str, int] = {}  # Idempotency-Keys of live jobs
+        self.staged: dict[int, Job] = {}
+        self.attempts: dict[int, Attempt] = {}
+        self.nodes: dict[int, Node] = {}
+        self.by_agent: dict[str, int] = {}
+        self.queues = ReadyQueues()
+        self.timers: list[tuple[int, int, int, int, int]] = []  # heap of (due, kind, job, task, index)
+        self.unfinished: deque[tuple[str, int, int, int]] = deque()  # wide work to go on with
+        self.vanished: deque[tuple[int, int]] = deque()  # (when, node) of links lost of late, for the mass-loss brake
+        self.live = 0  # elements that have not ended
+        self.last_job = 0
+        self.last_attempt = 0
+        self.last_node = 0

@@ -1,0 +1,39 @@
+"""Frames: a msgpack list of messages, and the limits that both sides hold to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from styx.errors import ProtocolError
+from styx.protocol.messages import AgentMessage, ServerMessage
+
+__all__ = ["MAX_CHUNK", "MAX_FRAME", "decode_agent", "decode_server", "encode"]
+
+MAX_FRAME = 8 << 20  # bytes; a longer frame closes the link
+MAX_CHUNK = 256 << 10  # bytes of output in one message
+
+_encoder = msgspec.msgpack.Encoder()
+_agent = msgspec.msgpack.Decoder(list[AgentMessage])
+_server = msgspec.msgpack.Decoder(list[ServerMessage])
+
+
+def encode(messages: Sequence[AgentMessage | ServerMessage]) -> bytes:
+    return _encoder.encode(messages)
+
+
+def decode_agent(frame: bytes) -> list[AgentMessage]:
+    """What an agent sent; raises ProtocolError when it is no valid frame."""
+    try:
+        return _agent.decode(frame)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ProtocolError(f"not a frame of messages: {error}") from error
+
+
+def decode_server(frame: bytes) -> list[ServerMessage]:
+    """What a server sent; raises ProtocolError when it is no valid frame."""
+    try:
+        return _server.decode(frame)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ProtocolError(f"not a frame of messages: {error}") from error

@@ -1,0 +1,180 @@
+"""Agent and server, over one websocket: binary frames of msgpack, each a list of messages.
+
+The agent speaks first: Hello. The server answers Welcome, or Refused and closes. After that each side sends frames as
+messages gather. `Report` is what must not be lost: the agent numbers its reports, keeps each until an Ack (sent after the
+commit) covers its number, and sends what is unacknowledged again after a reconnect; the server drops numbers it has
+seen from this session key. What the server orders is level-triggered instead: at each Hello the agent says all that it
+holds (`held`), and the server sends again what is missing. Orders are idempotent by attempt.
+
+Only durations cross the wire, in milliseconds; neither side ever sees the other's clock. (incarnation, attempt) is the
+fence: the incarnation is agreed in Welcome and holds for the connection. An agent that holds work of another
+incarnation stops it before it answers anything else.
+
+A field may be added at the end of a struct with a default; nothing else may change within a protocol version.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from styx.core.events import AttemptEnding, Held
+from styx.core.resources import Resources
+
+__all__ = [
+    "OLDEST", "VERSION", "Ack", "AgentMessage", "Bye", "Files", "Forget", "Heartbeat", "HeartbeatAck", "Hello", "Output",
+    "OutputAck", "Recall", "Refused", "Report", "Run", "ServerMessage", "Spec", "Start", "Stop", "Welcome",
+]
+
+VERSION = 1
+OLDEST = 1  # the oldest version that this code still speaks
+
+
+class Hello(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="hello"):
+    """Agent: who I am and all I hold."""
+
+    agent: str  # a UUID, kept in the agent's folder
+    name: str  # for people; by default the host's name
+    host: str  # names the machine, so that a caller's folder can be found on it
+    boot: str  # this boot of the machine and this owner process
+    session: str  # drawn at each start of the agent process; numbers of Reports count within it
+    oldest: int
+    newest: int
+    release: str
+    capacity: Resources
+    labels: tuple[tuple[str, str], ...]
+    incarnation: str  # of the attempts held; empty when none are
+    held: tuple[Held, ...]
+    draining: bool = False
+
+
+class Welcome(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="welcome"):
+    """Server: you are in. `acked` is the last Report number of this session that is on disk."""
+
+    version: int
+    incarnation: str
+    node: int
+    acked: int
+    heartbeat: int  # send one this often
+    lease: int  # from sending a heartbeat that was acknowledged, until the agent must think itself cut off
+    release: str
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refused"):
+    """Server: not like this. When `retry` is 0 there is no use in trying again."""
+
+    reason: str
+    retry: int = 0
+
+
+class Heartbeat(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="beat"):
+    """Agent: alive. Shares are thousandths of the machine."""
+
+    number: int
+    cpu: int = 0
+    memory: int = 0  # bytes in use
+    load: int = 0  # 1-minute load, thousandths
+    running: int = 0
+    waiting: int = 0
+
+
+class HeartbeatAck(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="beat-ack"):
+    number: int
+
+
+class Report(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="report"):
+    """Agent: what happened to attempts, in order. Acknowledged by number once it is on disk."""
+
+    number: int
+    started: tuple[int, ...] = ()
+    ended: tuple[AttemptEnding, ...] = ()
+
+
+class Ack(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ack"):
+    """Server: every Report up to this number is on disk."""
+
+    number: int
+
+
+class Output(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="out"):
+    """Agent: bytes that an attempt wrote. `stream` is 1 or 2; `offset` counts the bytes of that stream before these."""
+
+    attempt: int
+    stream: int
+    offset: int
+    data: bytes
+
+
+class OutputAck(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="out-ack"):
+    """Server: this stream is on disk up to this offset; the owner may let go of it."""
+
+    attempt: int
+    stream: int
+    offset: int
+
+
+class Spec(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What the attempts of one task share; sent once a frame however many elements start."""
+
+    job: int
+    task: int
+    job_id: str
+    task_id: str
+    name: str
+    command: tuple[str, ...]
+    shell: bool
+    array: int
+    resources: Resources
+    env: tuple[tuple[str, str], ...]
+    workdir: str  # absolute, or empty for a private folder
+    timeout: int
+    grace: int
+
+
+class Run(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    attempt: int
+    index: int
+    number: int
+
+
+class Start(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="start"):
+    """Server: run these, in this order, as they fit. An attempt that is already held is ignored."""
+
+    spec: Spec
+    runs: tuple[Run, ...]
+
+
+class Files(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="files"):
+    """Server: results of tasks that (job, task) needs, before the Start that needs them: (file name, content)."""
+
+    job: int
+    task: int
+    files: tuple[tuple[str, bytes], ...]
+
+
+class Stop(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="stop"):
+    attempts: tuple[int, ...]
+
+
+class Recall(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="recall"):
+    """Server: give back those of these that wait; each is reported REJECTED."""
+
+    attempts: tuple[int, ...]
+
+
+class Forget(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="forget"):
+    """Server: the ends of these are on disk. Output that is not acknowledged yet is still owed."""
+
+    attempts: tuple[int, ...]
+
+
+class Bye(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bye"):
+    """Agent: I take nothing new (`gone`: and I am leaving). Server: I am going down, come back later."""
+
+    gone: bool = False
+    reason: str = ""
+
+
+AgentMessage = Hello | Heartbeat | Report | Output | Bye
+ServerMessage = (
+    Welcome | Refused | HeartbeatAck | Ack | OutputAck | Start | Files | Stop | Recall | Forget | Bye
+)

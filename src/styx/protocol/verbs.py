@@ -1,0 +1,103 @@
+"""The verbs. `styx.ControlPlane` (in this process) and `styx.Client` (over HTTP) both offer exactly these, and one contract
+suite, `styx.testing.contracts.plane`, holds for both.
+
+A reference (`ref`) names a job or task: a full id, `TASKID.INDEX`, an unambiguous prefix or suffix of at least four
+digits, `@latest` for the newest job, or `REF/NAME` and `REF/NAME.INDEX` for a task of a job by its name.
+Errors are those of `styx.errors`: NotFound and AmbiguousId from every `ref`, SpecError and NoFit from `submit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from styx.core.spec import JobSpec
+from styx.protocol.http import (
+    AgentView,
+    Created,
+    Event,
+    Health,
+    JobResult,
+    JobView,
+    LogChunk,
+    PlanView,
+    Stats,
+    TaskView,
+    TokenView,
+    Why,
+)
+
+__all__ = ["Verbs"]
+
+
+class Verbs(Protocol):
+    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Created:
+        """Accepted and on disk when this returns. The same `key` with the same spec gives the first answer again; with
+        another one it is a Conflict."""
+        ...
+
+    async def plan(self, spec: JobSpec) -> PlanView: ...
+
+    async def job(self, ref: str) -> JobView: ...
+
+    async def jobs(
+        self, *, limit: int = 100, cursor: str = "", status: str = "", name: str = ""
+    ) -> tuple[list[JobView], str]:
+        """Newest first, with the cursor of the next page ("" at the end)."""
+        ...
+
+    async def task(self, ref: str) -> TaskView: ...
+
+    async def tasks(self, *, job: str = "", limit: int = 100, cursor: str = "") -> tuple[list[TaskView], str]:
+        """All tasks, newest job first; of one job when `job` is given."""
+        ...
+
+    async def elements(self, ref: str, *, limit: int = 100, cursor: str = "") -> tuple[list[TaskView], str]:
+        """The elements of an array by index, those that have not started too."""
+        ...
+
+    async def resolve(self, ref: str) -> dict[str, Any]:
+        """{"kind": "job" | "task" | "element", "job_id": ..., "task_id": ...}: what a reference names."""
+        ...
+
+    async def cancel(self, ref: str, *, reason: str = "") -> bool:
+        """Returns once the wish is on disk; False when nothing was live any more."""
+        ...
+
+    async def retry(self, ref: str, *, failed: bool = False, start: str = "") -> int:
+        """How many elements will run again."""
+        ...
+
+    async def wait(self, ref: str, *, timeout: float | None = None) -> JobResult:
+        """Until the job (or the job of the task) has ended; WaitTimeout when `timeout` seconds were not enough."""
+        ...
+
+    async def why(self, ref: str) -> Why: ...
+
+    def logs(self, ref: str, *, follow: bool = False, tail: int = 0) -> AsyncIterator[LogChunk]:
+        """Output of a job, a task or an element, oldest first within a stream; `follow` goes on until it has ended.
+        `tail` > 0 starts that many bytes before the end of each stream."""
+        ...
+
+    def events(self, *, job: str = "", after: int = -1) -> AsyncIterator[Event]:
+        """Events from now on, or behind the id `after` (0: from the oldest kept); of one job when `job` is given, and then it
+        ends after job.ended."""
+        ...
+
+    async def agents(self) -> list[AgentView]: ...
+
+    async def stats(self) -> Stats: ...
+
+    async def health(self) -> Health: ...
+
+    async def tokens(self) -> list[TokenView]: ...
+
+    async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
+        """The secret is in the answer and nowhere else."""
+        ...
+
+    async def revoke_token(self, token_id: int) -> bool: ...
+
+    async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
+        """Drop what ended longer ago: {"jobs": ..., "segments": ..., "bytes": ...}."""
+        ...

@@ -1,0 +1,1 @@
+"""Durability: the port, and the two stores that pass its contract."""
