@@ -129,7 +129,9 @@ class NoFit(StyxError):
     code = "no-fit"
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__(problems[0].message if problems else "no place fits", hint=problems[0].hint if problems else "")
+        super().__init__(
+            problems[0].message if problems else "no place fits", hint=problems[0].hint if problems else ""
+        )
         self.problems = problems
 
 

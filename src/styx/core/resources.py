@@ -44,7 +44,11 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """How much of a cluster this is, in thousandths of a reference CPU: the largest of its parts."""
         accelerators = sum(count for _, count in self.accelerators) * _CPUS_PER_ACCELERATOR * 1_000
         return max(
-            1, self.cpus, self.memory * 1_000 // _MEMORY_PER_CPU, self.disk * 1_000 // _DISK_PER_CPU, accelerators
+            1,
+            self.cpus,
+            self.memory * 1_000 // _MEMORY_PER_CPU,
+            self.disk * 1_000 // _DISK_PER_CPU,
+            accelerators,
         )
 
 
@@ -60,6 +64,4 @@ def _combine(a: Resources, b: Resources, sign: int) -> Resources:
         for name, count in b.accelerators:
             counts[name] = counts.get(name, 0) + sign * count
         accelerators = tuple(sorted((name, count) for name, count in counts.items() if count))
-    return Resources(
-        a.cpus + sign * b.cpus, a.memory + sign * b.memory, a.disk + sign * b.disk, accelerators
-    )
+    return Resources(a.cpus + sign * b.cpus, a.memory + sign * b.memory, a.disk + sign * b.disk, accelerators)

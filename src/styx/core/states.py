@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 __all__ = ["ENDED", "LIVE", "JobState", "NodeState", "Outcome", "TaskState"]
 
@@ -40,7 +40,7 @@ class Outcome(IntEnum):
     LOST = 4  # the node was lost, or the program can no longer be watched
 
 
-class JobState(str, Enum):
+class JobState(StrEnum):
     RUNNING = "RUNNING"  # accepted, not all of its tasks have ended
     CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
@@ -52,7 +52,7 @@ class JobState(str, Enum):
         return self not in {JobState.RUNNING, JobState.CANCELLING}
 
 
-class NodeState(str, Enum):
+class NodeState(StrEnum):
     REQUESTED = "REQUESTED"
     BOOTING = "BOOTING"
     UP = "UP"

@@ -7,11 +7,11 @@ needed. Only an element that was given to a node has an Attempt.
 from __future__ import annotations
 
 from array import array
-from collections import deque
+
+from styx.core.queues import ReadyQueues, Shape
 
 from styx.core.admission import Admission
 from styx.core.ids import JobId
-from styx.core.queues import ReadyQueues, Shape
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import NodeState, TaskState
@@ -22,7 +22,17 @@ __all__ = ["Attempt", "Job", "Node", "Task", "World"]
 class Attempt:
     """One execution of an element, from its assignment to its one terminal record."""
 
-    __slots__ = ("admitted", "assigned_at", "cancelling", "id", "index", "node", "number", "started_at", "task")
+    __slots__ = (
+        "admitted",
+        "assigned_at",
+        "cancelling",
+        "id",
+        "index",
+        "node",
+        "number",
+        "started_at",
+        "task",
+    )
 
     def __init__(self, identifier: int, task: Task, index: int, number: int, node: Node, at: int) -> None:
         self.id = identifier
@@ -40,16 +50,29 @@ class Task:
     """A node of a job's graph: one spec and `size` elements."""
 
     __slots__ = (
-        "dependants", "failures", "job", "live", "losses", "needs", "numbers", "open", "ordinal", "shape", "size",
-        "spec", "states", "unmet", "unsuccessful",
+        "dependants",
+        "failures",
+        "job",
+        "live",
+        "losses",
+        "needs",
+        "numbers",
+        "open",
+        "ordinal",
+        "shape",
+        "size",
+        "spec",
+        "states",
+        "unmet",
+        "unsuccessful",
     )
 
-    def __init__(self, job: Job, ordinal: int, spec: TaskSpec, needs: tuple[int, ...], shape: Shape) -> None:
+    def __init__(self, job: Job, ordinal: int, spec: TaskSpec, needs: tuple[int, ...]) -> None:
         self.job = job
         self.ordinal = ordinal
         self.spec = spec
         self.needs = needs
-        self.shape = shape
+        self.shape: Shape | None = None  # interned when it becomes ready
         self.size = spec.array or 1
         self.states = bytearray(self.size)
         self.numbers: array[int] | None = None  # attempts given out, by element
@@ -61,13 +84,33 @@ class Task:
         self.unsuccessful = 0  # elements that ended otherwise than SUCCEEDED
         self.dependants: tuple[int, ...] | list[int] = ()
 
+    @property
+    def satisfied(self) -> bool:
+        """Whether dependants that want success may start, now that this has ended."""
+        if not self.unsuccessful:
+            return True
+        return self.spec.allow_failure and self.states.count(TaskState.FAILED) == self.unsuccessful
+
 
 class Job:
     """A job whose tasks have not all ended."""
 
     __slots__ = (
-        "accepted_at", "by_name", "cancel_reason", "cancelling", "counts", "deadline_at", "elements", "failure", "id",
-        "key", "opened", "open", "serial", "spec", "tasks", "usage",
+        "accepted_at",
+        "cancel_reason",
+        "cancelling",
+        "counts",
+        "deadline_at",
+        "elements",
+        "failure",
+        "forward",
+        "id",
+        "key",
+        "open",
+        "serial",
+        "spec",
+        "tasks",
+        "usage",
     )
 
     def __init__(self, serial: int) -> None:
@@ -75,26 +118,47 @@ class Job:
         self.id = JobId(0)
         self.spec = JobSpec("", ())
         self.tasks: list[Task] = []
-        self.by_name: dict[str, int] = {}
+        self.forward: dict[int, list[int]] = {}  # dependants of tasks that are not staged yet
         self.key = ""
         self.accepted_at = 0  # 0: staged, not accepted
         self.deadline_at = 0
         self.elements = 0
         self.open = 0  # elements that have not ended
-        self.opened = 0  # tasks below this ordinal were looked at for their first readiness
         self.counts = [0] * len(TaskState)  # elements by state
         self.usage = 0  # weight of the attempts under way, for fairness
         self.cancelling = False
         self.cancel_reason = ""
         self.failure = (0, 0)  # (when, exit code) of the first task that failed the job; when == 0: none did
 
+    def find(self, name: str) -> int:
+        """The ordinal of the task of this name, -1 when there is none."""
+        for task in self.tasks:
+            if task.spec.name == name:
+                return task.ordinal
+        return -1
+
 
 class Node:
     """A place as the scheduler sees it."""
 
     __slots__ = (
-        "admission", "agent", "boot", "capacity", "connected", "held", "host", "id", "labels", "lost", "name",
-        "pace", "reserved", "seen_at", "state", "suspect", "version",
+        "admission",
+        "agent",
+        "boot",
+        "capacity",
+        "connected",
+        "held",
+        "host",
+        "id",
+        "labels",
+        "lost",
+        "name",
+        "pace",
+        "reserved",
+        "seen_at",
+        "state",
+        "suspect_at",
+        "version",
     )
 
     def __init__(self, identifier: int) -> None:
@@ -110,7 +174,7 @@ class Node:
         self.held: dict[int, Attempt] = {}  # every attempt given to it and not ended
         self.state = NodeState.UP
         self.connected = False  # said hello since this server started, and neither suspect nor lost
-        self.suspect = False
+        self.suspect_at = 0  # since when nothing was heard of it; 0: it is heard of
         self.lost = False  # its lease is over; what it held is rescheduled
         self.seen_at = 0
         self.pace = 0.0  # milliseconds of one slot's time an attempt takes of late; 0: not known yet
@@ -121,8 +185,20 @@ class World:
     """Everything live."""
 
     __slots__ = (
-        "attempts", "by_agent", "by_id", "jobs", "keys", "last_attempt", "last_job", "last_node", "live", "nodes",
-        "queues", "staged", "timers", "unfinished", "vanished",
+        "attempts",
+        "by_agent",
+        "by_id",
+        "counts",
+        "jobs",
+        "keys",
+        "last_attempt",
+        "last_job",
+        "last_node",
+        "live",
+        "nodes",
+        "queues",
+        "staged",
+        "timers",
     )
 
     def __init__(self) -> None:
@@ -135,8 +211,7 @@ class World:
         self.by_agent: dict[str, int] = {}
         self.queues = ReadyQueues()
         self.timers: list[tuple[int, int, int, int, int]] = []  # heap of (due, kind, job, task, index)
-        self.unfinished: deque[tuple[str, int, int, int]] = deque()  # wide work to go on with
-        self.vanished: deque[tuple[int, int]] = deque()  # (when, node) of links lost of late, for the mass-loss brake
+        self.counts = [0] * len(TaskState)  # elements of live jobs by state
         self.live = 0  # elements that have not ended
         self.last_job = 0
         self.last_attempt = 0

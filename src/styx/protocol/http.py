@@ -9,8 +9,23 @@ from __future__ import annotations
 import msgspec
 
 __all__ = [
-    "AgentView", "AttemptView", "Created", "Event", "Health", "JobResult", "JobView", "LogChunk", "PageOf", "PlanView", "PlannedTask",
-    "ProblemDocument", "Stats", "TaskView", "TokenView", "VersionView", "Why",
+    "AgentView",
+    "AttemptView",
+    "Created",
+    "Event",
+    "Health",
+    "JobResult",
+    "JobView",
+    "LogChunk",
+    "PageOf",
+    "PlanView",
+    "PlannedTask",
+    "ProblemDocument",
+    "Stats",
+    "TaskView",
+    "TokenView",
+    "VersionView",
+    "Why",
 ]
 
 

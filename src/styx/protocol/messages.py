@@ -21,8 +21,27 @@ from styx.core.events import AttemptEnding, Held
 from styx.core.resources import Resources
 
 __all__ = [
-    "OLDEST", "VERSION", "Ack", "AgentMessage", "Bye", "Files", "Forget", "Heartbeat", "HeartbeatAck", "Hello", "Output",
-    "OutputAck", "Recall", "Refused", "Report", "Run", "ServerMessage", "Spec", "Start", "Stop", "Welcome",
+    "OLDEST",
+    "VERSION",
+    "Ack",
+    "AgentMessage",
+    "Bye",
+    "Files",
+    "Forget",
+    "Heartbeat",
+    "HeartbeatAck",
+    "Hello",
+    "Output",
+    "OutputAck",
+    "Recall",
+    "Refused",
+    "Report",
+    "Run",
+    "ServerMessage",
+    "Spec",
+    "Start",
+    "Stop",
+    "Welcome",
 ]
 
 VERSION = 1
@@ -175,6 +194,4 @@ class Bye(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bye"):
 
 
 AgentMessage = Hello | Heartbeat | Report | Output | Bye
-ServerMessage = (
-    Welcome | Refused | HeartbeatAck | Ack | OutputAck | Start | Files | Stop | Recall | Forget | Bye
-)
+ServerMessage = Welcome | Refused | HeartbeatAck | Ack | OutputAck | Start | Files | Stop | Recall | Forget | Bye

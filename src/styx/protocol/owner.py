@@ -14,8 +14,21 @@ from styx.core.resources import Resources
 from styx.protocol.messages import Run, Spec
 
 __all__ = [
-    "OWNER_VERSION", "AgentToOwner", "Configure", "OwnerEnded", "OwnerForget", "OwnerHello", "OwnerOutput", "OwnerRecall",
-    "OwnerRelease", "OwnerShutdown", "OwnerStart", "OwnerStarted", "OwnerStop", "OwnerToAgent", "OwnerWatching",
+    "OWNER_VERSION",
+    "AgentToOwner",
+    "Configure",
+    "OwnerEnded",
+    "OwnerForget",
+    "OwnerHello",
+    "OwnerOutput",
+    "OwnerRecall",
+    "OwnerRelease",
+    "OwnerShutdown",
+    "OwnerStart",
+    "OwnerStarted",
+    "OwnerStop",
+    "OwnerToAgent",
+    "OwnerWatching",
 ]
 
 OWNER_VERSION = 1
@@ -98,6 +111,4 @@ class OwnerShutdown(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
 
 
 OwnerToAgent = OwnerHello | OwnerStarted | OwnerOutput | OwnerEnded
-AgentToOwner = (
-    Configure | OwnerStart | OwnerStop | OwnerRecall | OwnerForget | OwnerRelease | OwnerShutdown
-)
+AgentToOwner = Configure | OwnerStart | OwnerStop | OwnerRecall | OwnerForget | OwnerRelease | OwnerShutdown

@@ -16,8 +16,19 @@ from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import JobState, Outcome, TaskState
 
 __all__ = [
-    "AttemptRow", "Batch", "ElementsRow", "EventRow", "JobRow", "NodeRow", "Opened", "OutputRow", "Page", "ReportMark", "Store",
-    "TaskRow", "TokenRow",
+    "AttemptRow",
+    "Batch",
+    "ElementsRow",
+    "EventRow",
+    "JobRow",
+    "NodeRow",
+    "Opened",
+    "OutputRow",
+    "Page",
+    "ReportMark",
+    "Store",
+    "TaskRow",
+    "TokenRow",
 ]
 
 

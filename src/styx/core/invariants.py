@@ -1,0 +1,175 @@
+"""What must hold after every step, whatever happened. Tests and the simulator check all of it; it costs O(world).
+
+`snapshot` reduces a world to what two worlds must agree on when one was lived and the other rebuilt from the store:
+everything but what a restart forgets on purpose (connections, reservations, measured pace, timers and queues, which are
+hints and orders rather than facts).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from styx.core.apply import BrokenInvariant
+from styx.core.resources import Resources
+from styx.core.states import TaskState
+from styx.core.world import Job, Node, Task, World
+
+__all__ = ["check", "snapshot"]
+
+_UNDER_WAY = (TaskState.ASSIGNED, TaskState.RUNNING, TaskState.CANCELLING)
+
+
+def check(world: World) -> None:
+    """Raise BrokenInvariant, naming what is wrong, unless the world is sound."""
+    counts = [0] * len(TaskState)
+    live = 0
+    for job in world.jobs.values():
+        _check_job(world, job)
+        live += job.open
+        counts = [a + b for a, b in zip(counts, job.counts, strict=True)]
+    _require(live == world.live, f"world.live is {world.live}, the jobs say {live}")
+    _require(counts == world.counts, f"world.counts are {world.counts}, the jobs say {counts}")
+    _require({job.id: s for s, job in world.jobs.items()} == world.by_id, "by_id differs from jobs")
+    _require({n.agent: s for s, n in world.nodes.items()} == world.by_agent, "by_agent differs from nodes")
+    for node in world.nodes.values():
+        _check_node(world, node)
+    held = sum(len(node.held) for node in world.nodes.values())
+    _require(held == len(world.attempts), f"nodes hold {held} attempts, the world has {len(world.attempts)}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BrokenInvariant(message)
+
+
+def _check_job(world: World, job: Job) -> None:
+    name = f"job {job.serial}"
+    counts = [0] * len(TaskState)
+    opened = usage = 0
+    for task in job.tasks:
+        _check_task(world, task, name)
+        opened += task.open
+        for state in TaskState:
+            counts[state] += task.states.count(state)
+        if task.live and task.shape is not None:
+            usage += task.shape.weight * len(task.live)
+    _require(opened == job.open, f"{name}: open is {job.open}, its tasks say {opened}")
+    _require(job.open > 0, f"{name} has ended but is still in memory")
+    _require(counts == job.counts, f"{name}: counts are {job.counts}, its tasks say {counts}")
+    _require(usage == job.usage, f"{name}: usage is {job.usage}, its attempts weigh {usage}")
+
+
+def _check_task(world: World, task: Task, where: str) -> None:
+    name = f"{where}, task {task.spec.name!r}"
+    tasks = task.job.tasks
+    still_open = sum(1 for state in task.states if not TaskState(state).ended)
+    _require(still_open == task.open, f"{name}: open is {task.open}, its states say {still_open}")
+    unsuccessful = task.size - still_open - task.states.count(TaskState.SUCCEEDED)
+    _require(
+        unsuccessful == task.unsuccessful,
+        f"{name}: unsuccessful is {task.unsuccessful}, should be {unsuccessful}",
+    )
+    unmet = sum(1 for need in task.needs if tasks[need].open)
+    _require(unmet == task.unmet, f"{name}: unmet is {task.unmet}, its needs say {unmet}")
+    if task.unmet:
+        waiting = task.states.count(TaskState.READY)
+        _require(not waiting, f"{name}: {waiting} elements are READY with unmet needs")
+    live = task.live or {}
+    for index, state in enumerate(task.states):
+        attempt = world.attempts.get(live[index]) if index in live else None
+        if state in _UNDER_WAY:
+            _require(attempt is not None, f"{name}[{index}] is {TaskState(state).name} without an attempt")
+        else:
+            _require(index not in live, f"{name}[{index}] is {TaskState(state).name} with an attempt")
+        if attempt is not None:
+            _require(attempt.task is task and attempt.index == index, f"{name}[{index}]: not its attempt")
+            _require(attempt.cancelling == (state == TaskState.CANCELLING), f"{name}[{index}]: cancelling differs")
+
+
+def _check_node(world: World, node: Node) -> None:
+    name = f"node {node.name!r}"
+    for serial, attempt in node.held.items():
+        _require(world.attempts.get(serial) is attempt, f"{name} holds attempt {serial}, the world does not")
+        _require(attempt.node is node, f"attempt {serial} is held by {name}, but thinks otherwise")
+    admitted = node.admission.admitted
+    _require(
+        set(admitted) == {serial for serial, attempt in node.held.items() if attempt.admitted},
+        f"{name}: admitted differs from its attempts",
+    )
+    _require(
+        set(node.admission.waiting) == {serial for serial, attempt in node.held.items() if not attempt.admitted},
+        f"{name}: waiting differs from its attempts",
+    )
+    used = Resources(0)
+    for demand in admitted.values():
+        used = used.plus(demand)
+    _require(
+        node.capacity.minus(used) == node.admission.free,
+        f"{name}: free is not capacity less what is admitted",
+    )
+    if node.connected:
+        _require(used.fits(node.capacity), f"{name}: more is admitted than it has")
+    _require(node.admission.head() is None, f"{name}: the head of its queue fits and was not admitted")
+
+
+def snapshot(world: World) -> dict[str, Any]:
+    """What a lived and a rebuilt world must agree on, as plain values that compare and print well."""
+    return {
+        "jobs": {serial: _job_snapshot(job) for serial, job in sorted(world.jobs.items())},
+        "attempts": {
+            serial: (
+                a.task.job.serial,
+                a.task.ordinal,
+                a.index,
+                a.number,
+                a.node.id,
+                a.started_at,
+                a.cancelling,
+                a.admitted,
+            )
+            for serial, a in sorted(world.attempts.items())
+        },
+        "nodes": {
+            serial: (
+                n.agent,
+                n.name,
+                n.host,
+                n.boot,
+                n.capacity,
+                sorted(n.labels.items()),
+                n.state.value,
+                sorted(n.held),
+            )
+            for serial, n in sorted(world.nodes.items())
+        },
+        "live": world.live,
+        "counts": list(world.counts),
+        "keys": dict(sorted(world.keys.items())),
+        "serials": (world.last_job, world.last_attempt, world.last_node),
+    }
+
+
+def _job_snapshot(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "spec": job.spec,
+        "open": job.open,
+        "cancelling": (job.cancelling, job.cancel_reason),
+        "deadline": job.deadline_at,
+        "failure": job.failure,
+        "usage": job.usage,
+        "tasks": [
+            (
+                task.spec,
+                task.needs,
+                bytes(task.states),
+                [(i, n) for i, n in enumerate(task.numbers or ()) if n],
+                [(i, n) for i, n in enumerate(task.failures or ()) if n],
+                [(i, n) for i, n in enumerate(task.losses or ()) if n],
+                sorted((task.live or {}).items()),
+                task.unmet,
+                task.unsuccessful,
+            )
+            for task in job.tasks
+        ],
+    }

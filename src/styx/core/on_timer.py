@@ -1,0 +1,48 @@
+"""What is due when a timer fires: ends of backoffs, deadlines, reservations, recalls, the end of the mass-loss brake."""
+
+from __future__ import annotations
+
+from heapq import heappop
+
+from styx.core.placement import recall
+from styx.core.timers import BACKOFF, DEADLINE, MASS_LOSS, RECALL
+
+from styx.core.effects import Answer
+from styx.core.events import TimerFired
+from styx.core.on_job import DEADLINE_REASON, cancel_job
+from styx.core.on_node import lose_node
+from styx.core.records import ElementsDue
+from styx.core.states import TaskState
+from styx.core.turn import Turn
+
+__all__ = ["on_timer"]
+
+
+def on_timer(turn: Turn, event: TimerFired) -> Answer:
+    """Work off what is due, a step's worth; the rest is due at once again."""
+    world = turn.world
+    timers = world.timers
+    due: list[tuple[int, int, int]] = []
+    recalling = False
+    room = turn.settings.step_limit
+    while timers and timers[0][0] <= turn.now and room:
+        _, kind, serial, ordinal, index = heappop(timers)
+        room -= 1
+        job = world.jobs.get(serial)
+        if kind == BACKOFF:
+            if job is not None and not job.cancelling and job.tasks[ordinal].states[index] == TaskState.BACKOFF:
+                due.append((serial, ordinal, index))
+        elif kind == DEADLINE:
+            if job is not None:
+                cancel_job(turn, job, DEADLINE_REASON)
+        elif kind == MASS_LOSS:
+            node = world.nodes.get(index)
+            if node is not None and node.suspect_at and not node.lost:
+                lose_node(turn, node)
+        elif kind == RECALL:
+            recalling = True
+    if due:
+        turn.record(ElementsDue(tuple(sorted(set(due)))))
+    if recalling:
+        recall(turn)
+    return None

@@ -1,0 +1,86 @@
+"""Running again: by itself after a failure or a loss, and because a person asked for it."""
+
+from __future__ import annotations
+
+import re
+
+from styx.core.apply import forget_job
+from styx.core.effects import Answer
+from styx.core.events import RetryRequested
+from styx.core.records import JobRevived, Span, SpansReset
+from styx.core.replay import replay
+from styx.core.spec import Backoff
+from styx.core.states import TaskState
+from styx.core.turn import Turn
+from styx.core.world import Job
+from styx.errors import Conflict, NotFound
+
+__all__ = ["backoff_delay", "on_retry"]
+
+_FAILED = re.compile(b"[%s]+" % re.escape(bytes([TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED])))
+_ENDED = re.compile(
+    b"[%s]+" % re.escape(bytes([TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED]))
+)
+
+
+def backoff_delay(backoff: Backoff, failures: int) -> int:
+    """Milliseconds to wait before the retry that follows failure number `failures` (from 1): exponential with a cap."""
+    if backoff.factor <= 1.0:
+        return min(backoff.initial, backoff.limit)
+    delay = backoff.initial
+    for _ in range(failures - 1):
+        if delay >= backoff.limit:
+            break
+        delay = int(delay * backoff.factor)
+    return min(delay, backoff.limit)
+
+
+def on_retry(turn: Turn, event: RetryRequested) -> Answer:
+    """Answers with the number of elements that will run again; 0 leaves everything as it was."""
+    world = turn.world
+    revived = event.job not in world.jobs
+    if revived:
+        replay(world, event.history)
+    job = world.jobs.get(event.job)
+    if job is None:
+        return NotFound("there is no such job any more", hint="ended jobs are kept for 30 days by default")
+    if job.cancelling and not revived:
+        return Conflict("the job is being cancelled", hint="wait until it has ended, then retry it")
+    wanted = _wanted(job, event)
+    count = sum(length for spans in wanted.values() for _, _, length in spans)
+    if not count:
+        if revived:
+            forget_job(world, job)
+        return 0
+    if revived:
+        turn.record(JobRevived(job.serial, turn.now))
+    flat = [span for spans in wanted.values() for span in spans]
+    limit = turn.settings.step_limit
+    for start in range(0, len(flat), limit):
+        turn.record(SpansReset(job.serial, tuple(flat[start : start + limit]), turn.now, world.last_attempt))
+    turn.later("open", job.serial)
+    return count
+
+
+def _wanted(job: Job, event: RetryRequested) -> dict[int, list[Span]]:
+    """The runs of elements to reset, by task: what failed, or what follows from a task, or everything that has ended."""
+    pattern = _FAILED if event.failed else _ENDED
+    chosen = _following(job, event.start) if event.start >= 0 else range(len(job.tasks))
+    wanted: dict[int, list[Span]] = {}
+    for ordinal in chosen:
+        runs = [(ordinal, m.start(), m.end() - m.start()) for m in pattern.finditer(job.tasks[ordinal].states)]
+        if runs:
+            wanted[ordinal] = runs
+    return wanted
+
+
+def _following(job: Job, start: int) -> list[int]:
+    """A task and everything that needs it, directly or not."""
+    seen = {start}
+    order = [start]
+    for ordinal in order:
+        for dependant in job.tasks[ordinal].dependants:
+            if dependant not in seen:
+                seen.add(dependant)
+                order.append(dependant)
+    return order
