@@ -1,0 +1,75 @@
+"""One turn onto the disk, whole or not at all.
+
+A batch that is refused for want of space is tried again unchanged, with growing waits, until there is room; `full` says so
+meanwhile, and the loop steps nothing. StaleEpoch and SyncFailed are not survived: they go up and stop the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from styx.errors import StoreFull
+from styx.runtime.clock import Clock
+from styx.store.base import Batch, Store
+
+__all__ = ["Committer"]
+
+_FIRST_WAIT = 200  # milliseconds before a refused batch is tried again
+_LONGEST_WAIT = 5_000
+_SAMPLES = 1_000  # commits whose duration is remembered for the percentiles
+
+
+class Committer:
+    """`changed` is called whenever `full` has."""
+
+    def __init__(self, store: Store, epoch: int, clock: Clock, changed: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._clock = clock
+        self._changed = changed
+        self.full = ""  # why the disk is full, while it is
+        self.commits = 0
+        self._durations: deque[float] = deque(maxlen=_SAMPLES)
+
+    async def commit(self, batch: Batch) -> None:
+        """Returns once the batch is on disk, however long that takes. Raises StaleEpoch, SyncFailed or StoreError."""
+        started = time.perf_counter()
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                await self._store.commit(self._epoch, batch)
+            except StoreFull as error:
+                self._set(error.message or "there is no room on the disk")
+                await self._pause(wait)
+                wait = min(wait * 2, _LONGEST_WAIT)
+            else:
+                break
+        self.commits += 1
+        self._durations.append((time.perf_counter() - started) * 1_000)
+        self._set("")
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds that this share (0 to 1) of the latest commits stayed below; 0 before the first."""
+        ordered = sorted(self._durations)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+    def _set(self, full: str) -> None:
+        if bool(full) != bool(self.full):
+            self.full = full
+            self._changed()
+
+    async def _pause(self, milliseconds: int) -> None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        handle = self._clock.call_later(milliseconds, wake)
+        try:
+            await over
+        finally:
+            handle.cancel()

@@ -1,0 +1,129 @@
+"""Performs the effects of a turn: the core's orders become messages to the nodes' links.
+
+The order of attempts within a node is part of the protocol (both sides admit in it), so attempts are grouped by task only
+where they follow one another. A node without a link is passed over: its next Hello says what it holds, and the core orders
+what is missing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from styx.core import ids
+from styx.core.effects import Effect, ForgetAttempts, RecallAttempts, StartAttempts, StopAttempts
+from styx.core.records import Record
+from styx.core.world import Node, Task, World
+from styx.protocol.messages import Files, Forget, Recall, Run, ServerMessage, Spec, Start, Stop
+from styx.runtime.link import Link
+from styx.runtime.links import Hub
+from styx.runtime.results import Results
+
+__all__ = ["Dispatch"]
+
+_RUNS = 2_000  # attempts in one message
+_CACHE = 20_000  # specs kept encoded-ready
+_FILES = 1 << 20  # bytes of results in one message
+_RUN_SIZE = 14  # bytes of a Run in a frame, roughly
+
+
+class Dispatch:
+    def __init__(self, world: World, hub: Hub, results: Results) -> None:
+        self._world = world
+        self._hub = hub
+        self._results = results
+        self._specs: dict[tuple[int, int, str], tuple[Spec, int]] = {}
+        self._plain: dict[type, Callable[[tuple[int, ...]], ServerMessage]] = {
+            StopAttempts: Stop,
+            RecallAttempts: Recall,
+            ForgetAttempts: Forget,
+        }
+
+    async def perform(self, records: Sequence[Record], effects: Sequence[Effect]) -> None:
+        """Carry out the effects, in their order; `records` are those of the same turn, committed."""
+        self._results.note(records)
+        for effect in effects:
+            link = self._hub.link(effect.node)
+            if link is None:
+                continue
+            if type(effect) is StartAttempts:
+                await self._start(link, effect)
+            else:
+                self._order(effect)
+
+    def _order(self, effect: Any) -> None:
+        make = self._plain[type(effect)]
+        attempts = effect.attempts
+        for first in range(0, len(attempts), _RUNS):
+            some = attempts[first : first + _RUNS]
+            self._hub.send(effect.node, make(some), 16 + 9 * len(some))
+
+    async def _start(self, link: Link, effect: StartAttempts) -> None:
+        attempts = self._world.attempts
+        node = self._world.nodes[effect.node]
+        task: Task | None = None
+        runs: list[Run] = []
+        for serial in effect.attempts:
+            attempt = attempts.get(serial)
+            if attempt is None:
+                continue  # it ended within the same turn, such as by the loss of its node
+            if attempt.task is not task or len(runs) >= _RUNS:
+                if task is not None:
+                    await self._send(link, node, task, runs)
+                task, runs = attempt.task, []
+            runs.append(Run(serial, attempt.index, attempt.number))
+        if task is not None:
+            await self._send(link, node, task, runs)
+
+    async def _send(self, link: Link, node: Node, task: Task, runs: list[Run]) -> None:
+        version = self._results.version(task)
+        if version:
+            await self._send_files(link, node, task, version)
+        spec, size = self._spec(node, task)
+        self._hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs))
+
+    async def _send_files(self, link: Link, node: Node, task: Task, version: tuple[int, ...]) -> None:
+        job, ordinal = task.job.serial, task.ordinal
+        if link.files.get((job, ordinal)) == version:
+            return
+        some: list[tuple[str, bytes]] = []
+        size = 0
+        for name, content in await self._results.files(task):
+            if some and size + len(content) > _FILES:
+                self._hub.send(node.id, Files(job, ordinal, tuple(some)), size)
+                some, size = [], 0
+            some.append((name, content))
+            size += len(content) + len(name) + 16
+        if some:
+            self._hub.send(node.id, Files(job, ordinal, tuple(some)), size)
+        if len(link.files) >= _CACHE:
+            link.files.clear()
+        link.files[job, ordinal] = version
+
+    def _spec(self, node: Node, task: Task) -> tuple[Spec, int]:
+        """What the attempts of a task share on this node, and about how many bytes it takes."""
+        job, spec = task.job, task.spec
+        workdir = spec.workdir or (job.spec.cwd if node.host == job.spec.host else "")
+        key = (job.serial, task.ordinal, workdir)
+        found = self._specs.get(key)
+        if found is None:
+            if len(self._specs) >= _CACHE:
+                self._specs.clear()
+            made = Spec(
+                job.serial,
+                task.ordinal,
+                ids.text(job.id),
+                ids.text(ids.join(job.id, task.ordinal)),
+                spec.name,
+                spec.command,
+                spec.shell,
+                spec.array,
+                spec.resources,
+                spec.env,
+                workdir,
+                spec.timeout,
+                spec.grace,
+            )
+            size = 256 + sum(map(len, spec.command)) + sum(len(name) + len(value) for name, value in spec.env)
+            found = self._specs[key] = (made, size)
+        return found

@@ -1,0 +1,303 @@
+"""The hub: which agent is connected over which link, and what their messages mean.
+
+Effects name nodes, so the core never sees a link. A node has at most one: a second connection of the same agent replaces the
+first, which is how a half-open connection ends. Heartbeats are answered here, at once; they never enter the core, whose
+only news of an agent is that it connected, is suspect, or is lost.
+
+Every frame counts as a sign of life: the agent's own lease counts from the heartbeats that we acknowledged, so ours can
+only be the longer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from styx.core.events import AgentConnected, AgentDrained, AgentSuspected, AttemptsReported
+from styx.errors import ProtocolError
+from styx.protocol.codec import decode_agent, encode
+from styx.protocol.messages import (
+    OLDEST,
+    VERSION,
+    Bye,
+    Heartbeat,
+    Hello,
+    Output,
+    Refused,
+    Report,
+    ServerMessage,
+    Welcome,
+)
+from styx.runtime.clock import Clock
+from styx.runtime.handshakes import Handshakes
+from styx.runtime.leases import Leases
+from styx.runtime.link import Link, OutputSink
+from styx.runtime.loop import Entry, Loop
+from styx.runtime.transport import Transport
+from styx.store.base import ReportMark
+
+__all__ = ["Hub", "LinkSettings"]
+
+HELLO_LIMIT = 10.0  # seconds for an agent to say who it is
+FULL_RETRY = 5_000  # milliseconds until an agent may come back to a server whose disk is full
+
+
+class LinkSettings(msgspec.Struct, frozen=True):
+    """Durations in milliseconds; `handshakes` a second."""
+
+    heartbeat: int = 10_000
+    suspect: int = 45_000
+    lost: int = 300_000
+    handshakes: float = 200.0
+    outbox: int = 64 << 20  # bytes that may wait for one agent
+    release: str = ""  # this server's version
+
+
+class Hub:
+    def __init__(
+        self,
+        loop: Loop,
+        clock: Clock,
+        output: OutputSink,
+        *,
+        incarnation: str,
+        settings: LinkSettings,
+        marks: Iterable[ReportMark] = (),
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._output = output
+        self._incarnation = incarnation
+        self._settings = settings
+        self._handshakes = Handshakes(settings.handshakes, max(1, int(settings.handshakes)))
+        self.leases = Leases(suspect=settings.suspect, lost=settings.lost, tick=max(1, settings.suspect // 45))
+        self._seen = {mark.agent: (mark.session, mark.number) for mark in marks}
+        self._acked = dict(self._seen)
+        self._by_agent: dict[str, Link] = {}
+        self._by_node: dict[int, Link] = {}
+        self._closing = ""
+        self._handlers: dict[type, Callable[[Link, Any], None]] = {
+            Heartbeat: self._heartbeat,
+            Report: self._report,
+            Bye: self._bye,
+        }
+
+    def link(self, node: int) -> Link | None:
+        """The link of a node that is connected now."""
+        return self._by_node.get(node)
+
+    def send(self, node: int, message: ServerMessage, size: int) -> None:
+        """Queue a message of about `size` bytes. Without a link it is dropped: the next Hello puts it right."""
+        link = self._by_node.get(node)
+        if link is not None:
+            link.outbox.put(message, size)
+            if link.outbox.overflowed:
+                self._end(link, "more waited for it than may")
+
+    def recover(self) -> None:
+        """Begin the leases of all nodes anew: nobody has been heard of since this server started."""
+        at = self._clock.elapsed()
+        for node in self._loop.engine.world.nodes.values():
+            if not node.lost:
+                self.leases.watch(node.id, at)
+
+    async def connect(self, transport: Transport) -> None:
+        """Serve one connection until it ends. Errors of the peer end the link, and never leave here."""
+        frames = aiter(transport)
+        try:
+            hello, rest = await self._hello(frames)
+            refusal = self._refusal(hello)
+            if refusal is not None:
+                await transport.send(encode([refusal]))
+                return
+            await self._serve(self._admit(hello, transport), frames, rest)
+        except ProtocolError as error:
+            await self._tell(transport, Refused(error.message))
+        except (ConnectionError, TimeoutError):
+            return
+        finally:
+            await transport.close()
+
+    async def _serve(self, link: Link, frames: AsyncIterator[bytes], rest: list[Any]) -> None:
+        writer = asyncio.create_task(link.write(), name=f"link-write {link.agent}")
+        try:
+            await self._read(link, frames, rest)
+        except ProtocolError as error:
+            link.outbox.put(Refused(error.message))
+            self._end(link, error.message)
+        finally:
+            self._end(link, "the agent closed the link")
+            await writer
+
+    def tick(self) -> None:
+        """Look at the leases; called every `leases.interval` milliseconds."""
+        for event in self.leases.tick(self._clock.elapsed()):
+            self._loop.post(event)
+            link = self._by_node.get(event.node)
+            if link is not None:
+                # It was silent for too long. Only a new Hello makes it trusted again, so that both sides agree.
+                self._end(link, "no heartbeat came")
+
+    def close(self, reason: str = "the server is going down") -> None:
+        """Say goodbye to every agent. Their programs go on; they come back when the server does."""
+        self._closing = reason
+        for link in list(self._by_agent.values()):
+            link.outbox.put(Bye(reason=reason))
+            link.end(reason)
+
+    async def _hello(self, frames: AsyncIterator[bytes]) -> tuple[Hello, list[Any]]:
+        async with asyncio.timeout(HELLO_LIMIT):
+            async for frame in frames:
+                messages = decode_agent(frame)
+                if not messages:
+                    continue
+                hello = messages[0]
+                if not isinstance(hello, Hello):
+                    raise ProtocolError("the first message of an agent must be its hello")
+                return hello, messages[1:]
+        raise ConnectionResetError("the agent left before it said hello")
+
+    def _refusal(self, hello: Hello) -> Refused | None:
+        if hello.newest < OLDEST or hello.oldest > VERSION:
+            return Refused(
+                f"the agent speaks protocol {hello.oldest} to {hello.newest}, this server {OLDEST} to {VERSION}: "
+                "install the same release of Styx on both"
+            )
+        if not hello.agent or not hello.session:
+            return Refused("an agent must give its id and its session")
+        if self._closing:
+            return Refused(self._closing, retry=FULL_RETRY)
+        if self._loop.committer.full:
+            return Refused(f"the server cannot write: {self._loop.committer.full}", retry=FULL_RETRY)
+        wait = self._handshakes.admit(self._clock.elapsed())
+        return Refused("too many agents connect at once", retry=wait) if wait else None
+
+    def _admit(self, hello: Hello, transport: Transport) -> Link:
+        link = Link(hello, transport, outbox_limit=self._settings.outbox)
+        before = self._by_agent.get(hello.agent)
+        if before is not None:
+            self._forget(before)
+            before.end("the agent connected again")
+        self._by_agent[hello.agent] = link
+        session, number = self._seen.get(hello.agent, ("", 0))
+        link.seen = number if session == hello.session else 0
+        foreign = bool(hello.incarnation) and hello.incarnation != self._incarnation
+        event = AgentConnected(
+            hello.agent,
+            hello.name,
+            hello.host,
+            hello.boot,
+            hello.release,
+            hello.capacity,
+            hello.labels,
+            () if foreign else hello.held,
+        )
+        self._loop.put(Entry(event, committed=partial(self._welcome, link)))
+        known = self._loop.engine.world.by_agent.get(hello.agent)
+        if hello.draining and known is not None:
+            self._loop.post(AgentDrained(known))  # in the same turn as its hello, before anything is placed
+        return link
+
+    def _welcome(self, link: Link) -> None:
+        """The agent's hello is on disk: bind its node, and let it in before any order goes out."""
+        node = self._loop.engine.world.by_agent[link.agent]
+        self.leases.beat(node, self._clock.elapsed())
+        current = self._by_agent.get(link.agent)
+        if current is not link:
+            if current is None:  # the link broke while its hello was on its way to the disk
+                self._suspect(node)
+            return
+        link.node = node
+        self._by_node[node] = link
+        session, number = self._acked.get(link.agent, ("", 0))
+        settings = self._settings
+        link.outbox.put(
+            Welcome(
+                VERSION,
+                self._incarnation,
+                link.node,
+                number if session == link.session else 0,
+                settings.heartbeat,
+                settings.lost,
+                settings.release,
+            )
+        )
+        if link.draining:
+            self._loop.post(AgentDrained(node))
+        if not link.welcomed.done():
+            link.welcomed.set_result(True)
+
+    async def _read(self, link: Link, frames: AsyncIterator[bytes], rest: list[Any]) -> None:
+        if not await link.welcomed:
+            return
+        await self._deal(link, rest)
+        async for frame in frames:
+            if link.ended:
+                return
+            self.leases.beat(link.node, self._clock.elapsed())
+            await self._deal(link, decode_agent(frame))
+
+    async def _deal(self, link: Link, messages: list[Any]) -> None:
+        handlers = self._handlers
+        for message in messages:
+            if type(message) is Output:
+                await self._output.write(link, message.attempt, message.stream, message.offset, message.data)
+            else:
+                handler = handlers.get(type(message))
+                if handler is None:
+                    raise ProtocolError("an agent says hello only once")
+                handler(link, message)
+
+    def _heartbeat(self, link: Link, message: Heartbeat) -> None:
+        link.beat = message
+        link.outbox.beat(message.number)
+
+    def _report(self, link: Link, message: Report) -> None:
+        if message.number <= link.seen:
+            return  # sent again because its Ack did not arrive; the Ack is on its way, or was in Welcome
+        link.seen = message.number
+        self._seen[link.agent] = (link.session, message.number)
+        self._loop.put(
+            Entry(
+                AttemptsReported(link.node, message.started, message.ended),
+                mark=ReportMark(link.agent, link.session, message.number),
+                committed=partial(self._reported, link.agent, link.session, message.number),
+            )
+        )
+
+    def _reported(self, agent: str, session: str, number: int) -> None:
+        self._acked[agent] = (session, number)
+        link = self._by_agent.get(agent)
+        if link is not None and link.session == session:
+            link.outbox.ack(number)
+
+    def _bye(self, link: Link, message: Bye) -> None:
+        self._loop.post(AgentDrained(link.node, message.gone))
+
+    def _end(self, link: Link, reason: str) -> None:
+        """Close a link; if it is still the agent's one, nothing new is to be placed there."""
+        if self._by_agent.get(link.agent) is link:
+            self._forget(link)
+            if link.node:
+                self._suspect(link.node)
+        link.end(reason)
+
+    def _suspect(self, node: int) -> None:
+        self.leases.suspected(node)
+        self._loop.post(AgentSuspected(node))
+
+    def _forget(self, link: Link) -> None:
+        if self._by_agent.get(link.agent) is link:
+            del self._by_agent[link.agent]
+        if self._by_node.get(link.node) is link:
+            del self._by_node[link.node]
+
+    async def _tell(self, transport: Transport, message: ServerMessage) -> None:
+        try:
+            await transport.send(encode([message]))
+        except ConnectionError:
+            return

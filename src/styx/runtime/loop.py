@@ -1,0 +1,262 @@
+"""The one loop that drives the core.
+
+    drain the mailbox -> step each event -> place once -> commit once -> acknowledge -> perform effects -> answer -> publish
+
+Durable before visible: nothing leaves a turn before its batch is on disk, and nothing is stepped while a commit is in flight.
+Events gather meanwhile, which is the group commit: at once when idle, and when busy as many as arrived, up to 1,000 records
+or 5 ms of stepping. The same two limits keep the event loop free for readers and heartbeats: what is left over waits for the
+next turn.
+
+Any error that leaves `run` is fatal by design: a bug in the core, an fsync that failed or a database that was taken over.
+Whoever runs the loop must stop the process and must not go on with the world in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from styx.core.effects import Accepted, Answer, Effect
+from styx.core.engine import Engine
+from styx.core.events import Continued, Event, PlacementDue, TimerFired
+from styx.core.records import Record
+from styx.errors import Busy, StoreFull, StyxError
+from styx.runtime.clock import Clock
+from styx.runtime.committer import Committer
+from styx.runtime.timers import Timer
+from styx.store.base import Batch, OutputRow, ReportMark
+
+__all__ = ["Entry", "Loop", "Publisher"]
+
+MAX_RECORDS = 1_000  # records of one batch, give or take those of its last event
+MAX_STEPPING = 0.005  # seconds of stepping in one turn
+MAX_ASKED = 10_000  # callers that may wait for the core at once
+
+
+class Publisher(Protocol):
+    """The public event stream (`runtime.watch`)."""
+
+    def encode(self, records: Sequence[Record], at: int) -> tuple[bytes, int, int]:
+        """The records as encoded public events, with the sequence of the first and of the last one."""
+        ...
+
+    def publish(self, payload: bytes, first: int, last: int, at: int, records: Sequence[Record]) -> None:
+        """They are on disk: show them to everybody who watches."""
+        ...
+
+
+class Entry:
+    """One thing that waits for the next turn: an event, a mark, rows of output, or several of these.
+
+    `committed` is called as soon as the turn is on disk, before effects are performed and callers are answered.
+    """
+
+    __slots__ = ("answer", "committed", "event", "mark", "outputs", "result")
+
+    def __init__(
+        self,
+        event: Event | None = None,
+        *,
+        answer: asyncio.Future[Answer] | None = None,
+        mark: ReportMark | None = None,
+        outputs: Sequence[OutputRow] = (),
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        self.event = event
+        self.answer = answer
+        self.mark = mark
+        self.outputs = outputs
+        self.committed = committed
+        self.result: Answer = None
+
+
+class _Turn:
+    __slots__ = ("at", "effects", "entries", "records")
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.records: list[Record] = []
+        self.effects: list[Effect] = []
+        self.entries: list[Entry] = []
+
+
+class Loop:
+    """`perform` carries out the effects of a turn; `publisher` shows its records to watchers."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        committer: Committer,
+        clock: Clock,
+        *,
+        perform: Callable[[list[Record], list[Effect]], Awaitable[None]],
+        publisher: Publisher,
+    ) -> None:
+        self.engine = engine
+        self.committer = committer
+        self._clock = clock
+        self._perform = perform
+        self._publisher = publisher
+        self._timer = Timer(clock, self._timer_fired)
+        self._mailbox: deque[Entry] = deque()
+        self._asked = 0
+        self._wake: asyncio.Event = asyncio.Event()
+        self._readers: list[asyncio.Future[None]] = []
+        self._under_way: list[Entry] = []
+        self._in_flight = False
+        self._stopping = False
+        self._stopped = False
+
+    @property
+    def waiting(self) -> int:
+        """Entries that wait for the next turn."""
+        return len(self._mailbox)
+
+    def post(self, event: Event) -> None:
+        """Tell the core something; nobody waits for an answer."""
+        self.put(Entry(event))
+
+    def put(self, entry: Entry) -> None:
+        self._mailbox.append(entry)
+        self._wake.set()
+
+    async def ask(self, event: Event) -> Accepted | int | bool | None:
+        """Tell the core something and wait until it is on disk. An answer that is an error is raised.
+
+        Raises StoreFull while the disk is full, and Busy when too many callers wait or the loop has stopped.
+        """
+        if self._stopped or self._stopping:
+            raise Busy("Styx is shutting down", retry_after=5.0, status=503)
+        if self.committer.full:
+            raise StoreFull(self.committer.full, hint="free some space; Styx goes on by itself")
+        if self._asked >= MAX_ASKED:
+            raise Busy(f"{self._asked} requests are waiting already", status=503)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked += 1
+        try:
+            self.put(Entry(event, answer=answer))
+            result = await answer
+        finally:
+            self._asked -= 1
+        if isinstance(result, StyxError):
+            raise result
+        return result
+
+    async def settled(self) -> None:
+        """Wait for the commit in flight, so that what is read from the world next is on disk. The caller reads at once,
+        without awaiting anything in between. While the disk is full this does not wait: what is shown then is what will
+        be committed, unchanged, when there is room."""
+        if self._in_flight and not self.committer.full:
+            reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append(reader)
+            await reader
+
+    def stop(self) -> None:
+        """End `run` once what is in the mailbox now has been dealt with."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Drive the core until `stop`. Every error that leaves here is fatal."""
+        try:
+            self._timer.set(self.engine.wake_at)
+            while True:
+                while not self._due():
+                    if self._stopping:
+                        return
+                    self._wake.clear()
+                    await self._wake.wait()
+                await self._finish(self._turn())
+        finally:
+            self._close()
+
+    def full_changed(self) -> None:
+        """The disk has become full, or has room again: let nobody wait for it who can be told."""
+        if not self.committer.full:
+            return
+        refusal = StoreFull(self.committer.full, hint="free some space; Styx goes on by itself")
+        kept: deque[Entry] = deque()
+        for entry in self._mailbox:
+            if entry.answer is None:
+                kept.append(entry)
+            elif not entry.answer.done():
+                entry.answer.set_result(refusal)
+        self._mailbox = kept
+        self._release_readers()
+
+    def _due(self) -> bool:
+        return bool(self._mailbox) or self.engine.unfinished or self.engine.placement_due
+
+    def _turn(self) -> _Turn:
+        """Step what is there, within the limits; synchronous."""
+        engine, mailbox = self.engine, self._mailbox
+        turn = _Turn(self._clock.now())
+        self._under_way = turn.entries
+        limit = time.perf_counter() + MAX_STEPPING
+        if engine.unfinished:
+            self._step(turn, Continued())
+        while mailbox and len(turn.records) < MAX_RECORDS:
+            entry = mailbox.popleft()
+            if entry.event is not None:
+                if entry.answer is not None and entry.answer.done():
+                    continue  # the caller went away before the core heard of it
+                entry.result = self._step(turn, entry.event)
+            turn.entries.append(entry)
+            if time.perf_counter() >= limit:
+                break
+        if engine.placement_due:
+            self._step(turn, PlacementDue())
+        return turn
+
+    def _step(self, turn: _Turn, event: Event) -> Answer:
+        step = self.engine.step(event, turn.at)
+        turn.records += step.records
+        turn.effects += step.effects
+        return step.answer
+
+    async def _finish(self, turn: _Turn) -> None:
+        marks = tuple(entry.mark for entry in turn.entries if entry.mark is not None)
+        outputs = tuple(row for entry in turn.entries for row in entry.outputs)
+        payload, first, last = b"", 0, 0
+        if turn.records:
+            payload, first, last = self._publisher.encode(turn.records, turn.at)
+        if turn.records or marks or outputs:
+            self._in_flight = True
+            await self.committer.commit(Batch(turn.records, payload, first, last, turn.at, outputs, marks))
+            self._in_flight = False
+        for entry in turn.entries:
+            if entry.committed is not None:
+                entry.committed()
+        if turn.effects or turn.records:
+            await self._perform(turn.records, turn.effects)
+        for entry in turn.entries:
+            if entry.answer is not None and not entry.answer.done():
+                entry.answer.set_result(entry.result)
+        if turn.records:
+            self._publisher.publish(payload, first, last, turn.at, turn.records)
+        self._release_readers()
+        self._timer.set(self.engine.wake_at)
+        await asyncio.sleep(0)  # readers read and links write before anything is stepped again
+
+    def _timer_fired(self) -> None:
+        self.post(TimerFired())
+
+    def _release_readers(self) -> None:
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if not reader.done():
+                reader.set_result(None)
+
+    def _close(self) -> None:
+        self._stopped = True
+        self._timer.close()
+        self._in_flight = False
+        self._release_readers()
+        refusal = Busy("Styx has stopped", retry_after=5.0, status=503)
+        for entry in (*self._under_way, *self._mailbox):
+            if entry.answer is not None and not entry.answer.done():
+                entry.answer.set_result(refusal)
+        self._mailbox.clear()
