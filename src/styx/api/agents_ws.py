@@ -1,0 +1,58 @@
+"""The websocket of the agents: a Transport over aiohttp, handed to the hub, and nothing else.
+
+One thread of control writes (the link's writer) and one reads, as aiohttp wants it. The hub's heartbeats see to
+connections that are half open, so the websocket pings nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from styx.api.problems import HttpProblem
+from styx.protocol.codec import MAX_FRAME
+from styx.runtime.transport import Transport
+
+__all__ = ["CONNECT", "SUBPROTOCOL", "Connect", "connect"]
+
+SUBPROTOCOL = "styx"
+
+Connect = Callable[[Transport], Awaitable[None]]
+CONNECT: web.AppKey[Connect | None] = web.AppKey("connect")
+
+
+class Socket:
+    """A websocket as a Transport."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def send(self, frame: bytes) -> None:
+        await self._socket.send_bytes(frame)
+
+    async def close(self) -> None:
+        await self._socket.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for message in self._socket:
+            if message.type is not WSMsgType.BINARY:
+                await self._socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"frames are binary")
+                return
+            yield message.data
+
+
+async def connect(request: web.Request) -> web.StreamResponse:
+    """Serve an agent until its link ends."""
+    serve = request.app[CONNECT]
+    if serve is None:
+        raise HttpProblem(404, "this server takes no agents")
+    socket = web.WebSocketResponse(
+        max_msg_size=MAX_FRAME, compress=False, autoping=True, timeout=5.0, protocols=(SUBPROTOCOL,)
+    )
+    if not socket.can_prepare(request).ok:
+        raise HttpProblem(400, "agents connect here with a websocket", hint="start one with `styx-agent`")
+    await socket.prepare(request)
+    request["stream"] = socket
+    await serve(Socket(socket))
+    return socket

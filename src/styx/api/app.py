@@ -1,0 +1,49 @@
+"""The aiohttp application: the routes of `routes.ROUTES` behind three gates, each one thought.
+
+problems (what goes wrong, as problem+json) > hosts (rebinding) > auth (who, and may they) > the handler
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import web
+
+from styx.api import admin, agents_ws, auth, limits, reply, sse
+from styx.api.auth import Tokens
+from styx.api.problems import problems_middleware
+from styx.api.routes import ROUTES
+from styx.protocol.verbs import Verbs
+from styx.store.base import TokenRow
+
+__all__ = ["build"]
+
+
+def build(
+    plane: Verbs,
+    tokens: Callable[[], Awaitable[list[TokenRow]]],
+    *,
+    connect: agents_ws.Connect | None = None,
+    hosts: Iterable[str] = (),
+) -> web.Application:
+    """The application over a plane. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`),
+    `hosts` are the names, beyond loopback's and addresses, that the server answers to."""
+    app = web.Application(
+        middlewares=[problems_middleware, limits.hosts_middleware, auth.auth_middleware],
+        client_max_size=limits.MAX_BODY,
+    )
+    app[reply.PLANE] = plane
+    app[auth.TOKENS] = Tokens(tokens)
+    app[auth.ACCESS] = {(route.method, route.path): route.access for route in ROUTES}
+    app[limits.HOSTS] = limits.Hosts(hosts)
+    app[agents_ws.CONNECT] = connect
+    app[admin.REPLAYS] = admin.Replays()
+    app[sse.STREAMS] = sse.Streams()
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, route.handler)
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[sse.STREAMS].end()

@@ -1,0 +1,126 @@
+"""Who asks, and may they? Bearer tokens on everything but `/health` and `/version`, on loopback too.
+
+A secret is 256 random bits, so a plain SHA-256 of it at rest is enough: there is nothing to guess, and nothing slow is
+needed to make guessing dear. Looking a digest up leaks no secret through time, since the digest of a guess says
+nothing about the digest of a secret.
+
+`authorise` is the one place that decides. What a role may do is written at the routes (`app.ROUTES`), one `Access` each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from enum import Enum
+
+import msgspec
+from aiohttp import web
+
+from styx.api.problems import Handler
+from styx.errors import NotAllowed
+from styx.store.base import TokenRow
+
+__all__ = ["ACCESS", "IDENTITY", "TOKENS", "Access", "Identity", "Tokens", "auth_middleware", "authorise", "digest_of"]
+
+ROLES = ("admin", "user", "viewer", "agent")
+
+
+class Access(Enum):
+    """Which roles may use a route."""
+
+    PUBLIC = frozenset({"", *ROLES})  # "" is somebody without a token
+    READ = frozenset({"admin", "user", "viewer"})
+    WRITE = frozenset({"admin", "user"})
+    ADMIN = frozenset({"admin"})
+    AGENT = frozenset({"admin", "agent"})  # the local user's token is an admin's, and starts the local agent
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    token_id: int
+    name: str
+    role: str
+
+
+def digest_of(secret: str) -> bytes:
+    """What is kept of a secret."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class Tokens:
+    """The store's tokens as they were at most `fresh` seconds ago.
+
+    An unknown secret makes it look again at once, but not more often than `fresh`: a new token works after that time at
+    the latest, and guesses cost no more reads. The API's own changes are seen at once (`forget`)."""
+
+    def __init__(
+        self,
+        load: Callable[[], Awaitable[list[TokenRow]]],
+        *,
+        fresh: float = 1.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._load = load
+        self._fresh = fresh
+        self._clock = clock
+        self._rows: dict[bytes, TokenRow] = {}
+        self._loaded = -1.0  # on the monotonic clock
+
+    def forget(self) -> None:
+        """Something has changed: look again before the next answer."""
+        self._loaded = -1.0
+
+    async def find(self, secret: str) -> Identity | None:
+        """Whose secret this is; None when it is nobody's, or no longer."""
+        now = time.monotonic()
+        if self._loaded < 0 or now - self._loaded >= self._fresh:
+            self._loaded = now
+            self._rows = {row.digest: row for row in await self._load()}
+        row = self._rows.get(digest_of(secret))
+        if row is None or row.revoked_at or (row.expires_at and row.expires_at <= self._clock() * 1_000):
+            return None
+        return Identity(row.token, row.name, row.role)
+
+
+def authorise(identity: Identity | None, access: Access) -> None:
+    """Raises NotAllowed: 401 when nobody is known, 403 when this one may not."""
+    role = identity.role if identity is not None else ""
+    if role in access.value:
+        return
+    if identity is None:
+        raise NotAllowed(
+            "a token is needed", hint="send `Authorization: Bearer styx_...`; see `styx token`", status=401
+        )
+    allowed = " or ".join(role for role in ROLES if role in access.value)
+    raise NotAllowed(f"the token {identity.name!r} has the role {role}; this needs {allowed}")
+
+
+ACCESS = web.AppKey("access", dict[tuple[str, str], Access])  # by method and path pattern
+TOKENS = web.AppKey("tokens", Tokens)
+IDENTITY = "identity"
+
+
+@web.middleware
+async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    resource = request.match_info.route.resource
+    if resource is None:
+        return await handler(request)  # no such route: the router's own answer
+    access = request.app[ACCESS][request.method, resource.canonical]
+    if access is not Access.PUBLIC:
+        identity = await _identify(request)
+        authorise(identity, access)
+        request[IDENTITY] = identity
+    return await handler(request)
+
+
+async def _identify(request: web.Request) -> Identity | None:
+    header = request.headers.get("Authorization", "")
+    if not header:
+        return None
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAllowed(f"{scheme!r} is no way to say who you are here", hint="use `Bearer`", status=401)
+    identity = await request.app[TOKENS].find(secret.strip())
+    if identity is None:
+        raise NotAllowed("the token is not known here, has ended, or was revoked", status=401)
+    return identity

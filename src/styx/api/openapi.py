@@ -1,0 +1,109 @@
+"""The OpenAPI document, generated from the routes and the structs, so that it cannot say what is not so."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from styx.api import reply
+
+__all__ = ["describe", "show"]
+
+_REF = "#/components/schemas/{name}"
+_DOCUMENT: dict[str, Any] = {
+    "type": "object",
+    "description": "A task file as JSON or YAML: one task ({name, command, args, ...}) or a DAG ({name, tasks: {...}}).",
+}
+
+
+async def show(request: web.Request) -> web.Response:
+    """This API, described."""
+    return reply.json(describe())
+
+
+@lru_cache(maxsize=1)
+def describe() -> dict[str, Any]:
+    """The document as plain data."""
+    from styx.api.routes import ROUTES
+    from styx.protocol.http import ProblemDocument
+
+    kinds = [kind for route in ROUTES for kind in (route.gives, route.takes) if kind is not None]
+    kinds = [*dict.fromkeys([*kinds, ProblemDocument])]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    by_kind = dict(zip(kinds, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_kind)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Styx", "version": version("styx-orchestrator")},
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(route: Any, by_kind: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    schema = by_kind.get(route.gives, {"type": "object"})
+    if route.items:
+        schema = {
+            "type": "object",
+            "required": ["items", "next"],
+            "properties": {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}},
+        }
+    answer: dict[str, Any] = {"description": "as asked"}
+    if route.status not in {101, 204}:
+        answer["content"] = {
+            route.media: {"schema": {"type": "string"} if route.media.startswith("text/plain") else schema}
+        }
+    problem = {"application/problem+json": {"schema": {"$ref": _REF.format(name="ProblemDocument")}}}
+    doc = (route.handler.__doc__ or "").strip()
+    operation: dict[str, Any] = {
+        "operationId": f"{route.method.lower()}{re.sub(r'[^A-Za-z0-9]+', '_', route.path).rstrip('_')}",
+        "summary": doc.partition("\n")[0],
+        "x-roles": sorted(route.access.value - {""}),
+        "parameters": [*_path_parameters(route.path), *_query_parameters(route.query), *_headers(route.creates)],
+        "responses": {str(route.status): answer, "default": {"description": "what went wrong", "content": problem}},
+    }
+    if "" in route.access.value:
+        operation["security"] = []
+    if route.document:
+        kinds = ("application/json", "application/yaml")
+        operation["requestBody"] = {"required": True, "content": {kind: {"schema": _DOCUMENT} for kind in kinds}}
+    elif route.takes is not None:
+        operation["requestBody"] = {"content": {"application/json": {"schema": by_kind[route.takes]}}}
+    return operation
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _query_parameters(kind: Any) -> list[dict[str, Any]]:
+    if kind is None:
+        return []
+    schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": one}
+        for name, one in schema["properties"].items()
+    ]
+
+
+def _headers(creates: bool) -> list[dict[str, Any]]:
+    if not creates:
+        return []
+    return [
+        {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 200}}
+    ]
