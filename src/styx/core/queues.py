@@ -1,0 +1,274 @@
+"""What is READY and waits for a place: by shape, by job within a shape, by position within a job.
+
+A *shape* is all that placement needs to know of a task: its priority class, its resources and the labels it wants. Tasks of
+one shape fit in the same places, so when its head finds none, none of them does, and their number costs nothing.
+
+Within a shape each job has a *line*. Lines are ordered by (usage of the job, serial of the job): the job that holds the least
+goes first. Within a line the elements that came back (retried, lost, recalled) go first, then the others by (ordinal of the
+task, index). A whole array is one entry, the position of its next element, so a million elements cost 40 bytes here.
+
+Everything is lazy. The state of an element is the truth: an entry that names an element which is not READY is stale and is
+skipped when it comes up, so an element may be named twice without harm. A heap key may be too small (usage grew since) and
+is put right when it comes up; it must not be too large, so a job whose usage shrinks gets a second, smaller key
+(`usage_changed`), and the larger one is stale. Stale keys are swept out once they outnumber the lines.
+
+This is derived from the world: only `apply` writes here, besides the lazy cleaning and the placement that borrows lines for the
+length of one pass (`borrow`, `give_back`).
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import TYPE_CHECKING
+
+from styx.core.resources import Resources
+from styx.core.states import TaskState
+
+if TYPE_CHECKING:
+    from styx.core.world import Job, Task
+
+__all__ = ["Line", "ReadyQueues", "Shape", "job_key"]
+
+_READY = int(TaskState.READY)
+_INDEX_BITS = 32
+_INDEX_MASK = (1 << _INDEX_BITS) - 1
+_SERIAL_BITS = 40
+_SERIAL_MASK = (1 << _SERIAL_BITS) - 1
+_SWEEP_ABOVE = 64
+
+
+def job_key(job: Job) -> int:
+    """Orders jobs by (usage, serial) as one number."""
+    return job.usage << _SERIAL_BITS | job.serial
+
+
+class Shape:
+    """Tasks that fit in the same places and are of one priority class; interned by `ReadyQueues.shape`."""
+
+    __slots__ = (
+        "accelerated",
+        "alarm",
+        "candidates",
+        "heap",
+        "key",
+        "labels",
+        "lines",
+        "priority",
+        "resources",
+        "since",
+        "watermark",
+        "weight",
+    )
+
+    def __init__(self, key: int, priority: int, resources: Resources, labels: tuple[tuple[str, str], ...]) -> None:
+        self.key = key
+        self.priority = priority
+        self.resources = resources
+        self.labels = labels
+        self.weight = resources.weight
+        self.lines: dict[int, Line] = {}  # by the job's serial
+        self.heap: list[int] = []  # job keys, see `job_key`
+        self.since = 0  # when a pass first left its head without a place after the last placement; 0: it does not wait
+        self.alarm = 0  # when the RESERVE timer under way is due
+        self.candidates: list[list[int]] = []  # placement's: nodes that may fit
+        self.watermark = 0  # placement's: the last change of a node that it has seen
+        self.accelerated = bool(resources.accelerators)
+
+
+class Line:
+    """What one job has waiting in one shape."""
+
+    __slots__ = ("borrowed", "front", "job", "key", "next", "ranges", "shape", "usage")
+
+    def __init__(self, job: Job, shape: Shape, following: Line | None) -> None:
+        self.job = job
+        self.shape = shape
+        self.next = following  # the next line of this job, in another shape
+        self.front: list[int] | None = None  # heap of positions: elements that came back
+        self.ranges: list[int] = []  # heap of positions: where each task goes on
+        self.key = -1  # its valid key in the shape's heap, -1: it has none
+        self.usage = 0  # of the job when last heard of; kept in the job's first line only
+        self.borrowed = False  # a pass of placement has it
+
+    def peek(self) -> int:
+        """The position of the next READY element, ordinal << 32 | index; -1 when there is none."""
+        tasks = self.job.tasks
+        front = self.front
+        while front:
+            position = front[0]
+            if tasks[position >> _INDEX_BITS].states[position & _INDEX_MASK] == _READY:
+                return position
+            heappop(front)
+        ranges = self.ranges
+        while ranges:
+            position = ranges[0]
+            task = tasks[position >> _INDEX_BITS]
+            if task.open:
+                index = task.states.find(_READY, position & _INDEX_MASK)
+                if index >= 0:
+                    # Moving on within one task keeps the heap in order as far as tasks go, which is all that counts.
+                    position = ranges[0] = task.ordinal << _INDEX_BITS | index
+                    return position
+            heappop(ranges)
+        return -1
+
+
+class ReadyQueues:
+    """The lines of all shapes, and which nodes changed since each shape looked at them."""
+
+    __slots__ = ("_first", "_interned", "active", "changed", "changes", "moved", "recall_at", "shapes")
+
+    def __init__(self) -> None:
+        self.shapes: list[Shape] = []
+        self.active: dict[
+            int, dict[int, Shape]
+        ] = {}  # shapes that may have something waiting: priority -> key -> shape
+        self.changed: dict[int, int] = {}  # node -> number of its last change, in the order of these numbers
+        self.changes = 0
+        self.moved: dict[int, int] = {}  # node -> when something ended there last, for what is sent ahead
+        self.recall_at = 0  # when the RECALL timer under way is due; 0: none
+        self._interned: dict[tuple[int, Resources, tuple[tuple[str, str], ...]], Shape] = {}
+        self._first: dict[int, Line] = {}  # serial of a job -> its first line
+
+    def shape(self, priority: int, resources: Resources, labels: tuple[tuple[str, str], ...]) -> Shape:
+        """The one Shape of these values."""
+        ident = (int(priority), resources, labels)
+        shape = self._interned.get(ident)
+        if shape is None:
+            shape = self._interned[ident] = Shape(len(self.shapes), int(priority), resources, labels)
+            self.shapes.append(shape)
+        return shape
+
+    def push_task(self, task: Task, now: int) -> None:
+        """All READY elements of the task wait from now on: one entry, however many they are."""
+        line = self._line(task)
+        heappush(line.ranges, task.ordinal << _INDEX_BITS)
+        self._enter(line)
+
+    def push(self, task: Task, index: int, now: int) -> None:
+        """One element came back; it goes to the front part of its job's line."""
+        line = self._line(task)
+        if line.front is None:
+            line.front = []
+        heappush(line.front, task.ordinal << _INDEX_BITS | index)
+        self._enter(line)
+
+    def head(self, shape: Shape) -> tuple[Task, int] | None:
+        """The next READY element of the shape by fairness, or None when nothing waits."""
+        line = self.top(shape)
+        if line is None:
+            return None
+        position = line.peek()
+        return line.job.tasks[position >> _INDEX_BITS], position & _INDEX_MASK
+
+    def top(self, shape: Shape) -> Line | None:
+        """The line that goes first, cleaned so that its `peek` names an element; None when nothing waits."""
+        heap, lines = shape.heap, shape.lines
+        while heap:
+            key = heap[0]
+            line = lines.get(key & _SERIAL_MASK)
+            if line is None or line.key != key:
+                heappop(heap)
+                continue
+            if line.peek() < 0:
+                heappop(heap)
+                line.key = -1
+                continue
+            actual = job_key(line.job)
+            if actual > key:
+                line.key = actual
+                heapreplace(heap, actual)
+                continue
+            return line
+        return None
+
+    def waiting(self, shape: Shape) -> bool:
+        """Whether anything of this shape is READY."""
+        return self.top(shape) is not None
+
+    def waiting_since(self, shape: Shape) -> int:
+        """When the head began to wait: the first pass that found no place for it after the last placement of this
+        shape. Milliseconds since the epoch; 0 when it does not wait. Which job's element is the head may change
+        meanwhile: the wait is the shape's, else two jobs that take turns at the head could both starve."""
+        return shape.since
+
+    def take(self, shape: Shape, task: Task, index: int) -> None:
+        """An element was given to a node and is not READY any more; its entry is stale by that alone."""
+        shape.since = 0
+
+    def usage_changed(self, job: Job) -> None:
+        """The job's usage moved. Keys that are now too small are put right when they come up; too large must not be."""
+        line = self._first.get(job.serial)
+        if line is None:
+            return
+        usage = job.usage
+        before, line.usage = line.usage, usage
+        if usage >= before:
+            return
+        key = job_key(job)
+        following: Line | None = line
+        while following is not None:
+            if following.key > key:
+                following.key = key
+                heappush(following.shape.heap, key)
+                _sweep(following.shape)
+            following = following.next
+
+    def node_changed(self, node: int) -> None:
+        """A node has more room, is connected, or otherwise may fit where it did not before."""
+        self.changes += 1
+        self.changed.pop(node, None)
+        self.changed[node] = self.changes
+
+    def forget(self, job: Job) -> None:
+        """The job leaves memory: nothing here may hold on to it."""
+        line = self._first.pop(job.serial, None)
+        while line is not None:
+            shape = line.shape
+            shape.lines.pop(job.serial, None)
+            line.key = -1
+            _sweep(shape)
+            line = line.next
+
+    def borrow(self, line: Line) -> None:
+        """Placement takes the top line of a shape out of its heap, so that the next one comes up."""
+        heappop(line.shape.heap)
+        line.key = -1
+        line.borrowed = True
+
+    def give_back(self, line: Line) -> None:
+        """The end of `borrow`."""
+        line.borrowed = False
+        self._enter(line)
+
+    def _line(self, task: Task) -> Line:
+        shape, job = task.shape, task.job
+        if shape is None:
+            raise AssertionError(f"task {task.ordinal} of job {job.serial} is ready and has no shape")
+        line = shape.lines.get(job.serial)
+        if line is None:
+            first = self._first.get(job.serial)
+            if first is None:
+                line = self._first[job.serial] = Line(job, shape, None)
+                line.usage = job.usage
+            else:
+                line = Line(job, shape, first.next)
+                first.next = line
+            shape.lines[job.serial] = line
+        return line
+
+    def _enter(self, line: Line) -> None:
+        """Give the line a key in its shape's heap, if it has none."""
+        if line.key >= 0 or line.borrowed:
+            return
+        shape = line.shape
+        line.key = job_key(line.job)
+        heappush(shape.heap, line.key)
+        self.active.setdefault(shape.priority, {})[shape.key] = shape
+
+
+def _sweep(shape: Shape) -> None:
+    """Drop the stale keys once they are the most of the heap."""
+    if len(shape.heap) > 2 * len(shape.lines) + _SWEEP_ABOVE:
+        shape.heap = [line.key for line in shape.lines.values() if line.key >= 0]
+        heapify(shape.heap)
