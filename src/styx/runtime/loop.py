@@ -29,11 +29,14 @@ from styx.runtime.committer import Committer
 from styx.runtime.timers import Timer
 from styx.store.base import Batch, OutputRow, ReportMark
 
-__all__ = ["Entry", "Loop", "Publisher"]
+__all__ = ["Entry", "Loop", "Publisher", "Then"]
 
 MAX_RECORDS = 1_000  # records of one batch, give or take those of its last event
 MAX_STEPPING = 0.005  # seconds of stepping in one turn
 MAX_ASKED = 10_000  # callers that may wait for the core at once
+
+
+Then = Callable[[Answer], Event | None]
 
 
 class Publisher(Protocol):
@@ -51,10 +54,12 @@ class Publisher(Protocol):
 class Entry:
     """One thing that waits for the next turn: an event, a mark, rows of output, or several of these.
 
-    `committed` is called as soon as the turn is on disk, before effects are performed and callers are answered.
+    `then` sees what the core answered to the event and may name the event that follows; it is stepped in the same turn, and
+    its answer counts. `committed` is called as soon as the turn is on disk, before effects are performed and callers are
+    answered.
     """
 
-    __slots__ = ("answer", "committed", "event", "mark", "outputs", "result")
+    __slots__ = ("answer", "committed", "event", "mark", "outputs", "result", "then")
 
     def __init__(
         self,
@@ -64,12 +69,14 @@ class Entry:
         mark: ReportMark | None = None,
         outputs: Sequence[OutputRow] = (),
         committed: Callable[[], None] | None = None,
+        then: Then | None = None,
     ) -> None:
         self.event = event
         self.answer = answer
         self.mark = mark
         self.outputs = outputs
         self.committed = committed
+        self.then = then
         self.result: Answer = None
 
 
@@ -123,8 +130,8 @@ class Loop:
         self._mailbox.append(entry)
         self._wake.set()
 
-    async def ask(self, event: Event) -> Accepted | int | bool | None:
-        """Tell the core something and wait until it is on disk. An answer that is an error is raised.
+    async def ask(self, event: Event, then: Then | None = None) -> Accepted | int | bool | None:
+        """Tell the core something and wait until it is on disk. An answer that is an error is raised. For `then` see Entry.
 
         Raises StoreFull while the disk is full, and Busy when too many callers wait or the loop has stopped.
         """
@@ -137,7 +144,7 @@ class Loop:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked += 1
         try:
-            self.put(Entry(event, answer=answer))
+            self.put(Entry(event, answer=answer, then=then))
             result = await answer
         finally:
             self._asked -= 1
@@ -204,6 +211,8 @@ class Loop:
                 if entry.answer is not None and entry.answer.done():
                     continue  # the caller went away before the core heard of it
                 entry.result = self._step(turn, entry.event)
+                if entry.then is not None and (following := entry.then(entry.result)) is not None:
+                    entry.result = self._step(turn, following)
             turn.entries.append(entry)
             if time.perf_counter() >= limit:
                 break

@@ -1,0 +1,175 @@
+"""From a spec to an accepted job: checked whole, staged in chunks, made visible by one record.
+
+All that is wrong is said at once, before anything is stored. Checking and staging a large job is done in slices, so that
+the loop serves others in between; a job of one chunk costs one turn and one commit. With an Idempotency-Key the first answer is
+given again; the key is looked up on disk, because the job may have ended since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from styx.core import ids
+from styx.core.capacity import check_fit
+from styx.core.effects import Accepted, Answer
+from styx.core.events import Event, JobStaged, JobSubmitted, JobUnstaged
+from styx.core.graph import check_in_slices
+from styx.core.spec import JobSpec
+from styx.core.states import JobState, TaskState
+from styx.errors import Conflict, NoFit, Problem, SpecError
+from styx.protocol.http import Created
+from styx.runtime.clock import Clock
+from styx.runtime.loop import Loop
+from styx.store.base import JobRow, Store
+
+__all__ = ["Submissions"]
+
+CHUNK = 1_000  # tasks staged in one event
+MAX_TASK = 2 << 20  # bytes of one task's command and environment; a frame to an agent must hold it
+
+_NO_TASKS = SpecError([Problem("$.tasks", "the job has no tasks", "give it at least one task")])
+
+
+class Submissions:
+    def __init__(self, loop: Loop, store: Store, clock: Clock) -> None:
+        self._loop = loop
+        self._store = store
+        self._clock = clock
+        self._keys: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    async def submit(self, spec: JobSpec, *, key: str = "") -> Created:
+        """Accepted and on disk when this returns.
+
+        Raises SpecError or NoFit with all that is wrong, Conflict when the key came with another spec before, Busy when too
+        much is live, StoreFull while the disk is full.
+        """
+        if not key:
+            return await self._submit(spec, "", b"")
+        digest = await _digest(spec)
+        async with self._only(key):
+            await self._loop.settled()
+            row = await self._store.job_by_key(key)
+            if row is not None:
+                return _again(row, digest, key)
+            return await self._submit(spec, key, digest)
+
+    async def check(self, spec: JobSpec) -> list[tuple[int, ...]]:
+        """The ordinals that each task needs; raises SpecError or NoFit with everything that is wrong."""
+        if not spec.tasks:
+            raise _NO_TASKS
+        needs: list[tuple[int, ...]] = []
+        problems: list[Problem] = []
+        for slice_needs, slice_problems in check_in_slices(spec):
+            needs += slice_needs
+            problems += slice_problems
+            await asyncio.sleep(0)
+        problems += _too_large(spec)
+        if problems:
+            raise SpecError(problems)
+        misfits = check_fit(self._loop.engine.world, spec)
+        if misfits:
+            raise NoFit(misfits)
+        return needs
+
+    async def _submit(self, spec: JobSpec, key: str, digest: bytes) -> Created:
+        needs = await self.check(spec)
+        staging = _Staging()
+        chunks = [slice(first, first + CHUNK) for first in range(0, len(spec.tasks), CHUNK)]
+        header = msgspec.structs.replace(spec, tasks=())
+        identifier = ids.job_id(self._clock.now(), secrets.randbits(ids.ENTROPY_BITS))
+
+        def accept(serial: Answer) -> Event | None:
+            return JobSubmitted(serial, identifier, header, key, digest) if type(serial) is int else None
+
+        answer: Answer = None
+        try:
+            for number, part in enumerate(chunks, 1):
+                chunk = JobStaged(staging.serial, part.start, spec.tasks[part], tuple(needs[part]))
+                answer = await self._loop.ask(chunk, accept if number == len(chunks) else staging.note)
+        finally:
+            if not isinstance(answer, Accepted):
+                staging.abandon(self._loop)
+        assert isinstance(answer, Accepted)
+        return self._created(answer, spec)
+
+    def _created(self, accepted: Accepted, spec: JobSpec) -> Created:
+        status = JobState.RUNNING.value
+        task = ""
+        if spec.single:
+            task = ids.text(ids.join(accepted.id, 0))
+            job = self._loop.engine.world.jobs.get(accepted.job)
+            status = TaskState(job.tasks[0].states[0]).name if job is not None else status
+        return Created(ids.text(accepted.id), spec.name, status, task, accepted.again)
+
+    @asynccontextmanager
+    async def _only(self, key: str) -> AsyncIterator[None]:
+        """One submission at a time for each key."""
+        lock, users = self._keys.get(key) or (asyncio.Lock(), 0)
+        self._keys[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._keys.pop(key)
+            if users > 1:
+                self._keys[key] = (lock, users - 1)
+
+
+class _Staging:
+    """What is staged of a submission, so that it can be dropped when the submitter goes away or a chunk is refused."""
+
+    def __init__(self) -> None:
+        self.serial = 0
+        self._abandoned = False
+
+    def note(self, answer: Answer) -> Event | None:
+        """A chunk was stepped; undone at once when nobody waits for it any more."""
+        if type(answer) is not int:
+            return None
+        self.serial = answer
+        return JobUnstaged(answer) if self._abandoned else None
+
+    def abandon(self, loop: Loop) -> None:
+        self._abandoned = True
+        if self.serial:
+            loop.post(JobUnstaged(self.serial))
+
+
+def _again(row: JobRow, digest: bytes, key: str) -> Created:
+    if row.digest != digest:
+        raise Conflict(
+            f"the idempotency key {key!r} came with another job before",
+            hint="use a new key for a new job, and the same key only to repeat the same request",
+        )
+    task = ids.text(ids.join(row.id, 0)) if row.spec.single else ""
+    return Created(ids.text(row.id), row.spec.name, row.state.value, task, again=True)
+
+
+async def _digest(spec: JobSpec) -> bytes:
+    """The SHA-256 of the spec, computed a chunk of tasks at a time."""
+    digest = hashlib.sha256(msgspec.msgpack.encode(msgspec.structs.replace(spec, tasks=())))
+    for first in range(0, len(spec.tasks), CHUNK):
+        digest.update(msgspec.msgpack.encode(spec.tasks[first : first + CHUNK]))
+        await asyncio.sleep(0)
+    return digest.digest()
+
+
+def _too_large(spec: JobSpec) -> list[Problem]:
+    problems: list[Problem] = []
+    for ordinal, task in enumerate(spec.tasks):
+        size = sum(map(len, task.command)) + sum(len(name) + len(value) for name, value in task.env)
+        if size > MAX_TASK:
+            problems.append(
+                Problem(
+                    f"$.tasks[{ordinal}]",
+                    f"the command and environment of {task.name!r} take {size:,} characters, more than {MAX_TASK:,}",
+                    "put the content into a file and let the command read it",
+                )
+            )
+    return problems
