@@ -299,6 +299,7 @@ def _job_cancelling(world: World, record: JobCancelling) -> None:
     job = world.jobs[record.job]
     job.cancelling = True
     job.cancel_reason = record.reason
+    world.queues.forget(job)  # however long the rest of the cancel takes, nothing of it is placed any more
 
 
 def _job_revived(world: World, record: JobRevived) -> None:
@@ -316,8 +317,7 @@ def forget_job(world: World, job: Job) -> None:
     world.by_id.pop(job.id, None)
     if job.key:
         world.keys.pop(job.key, None)
-    for task in job.tasks:
-        task.open = 0  # an entry of it that still lies in a queue is dropped as stale
+    world.queues.forget(job)
 
 
 def raise_serials(world: World, serials: tuple[int, int, int]) -> None:

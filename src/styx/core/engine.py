@@ -84,7 +84,7 @@ class Engine:
                 self.placement_due = place(turn, self.settings.step_limit)
                 return Step(turn.records, turn.effects)
             answer = HANDLERS[type(event)](turn, event)
-            if turn.records:
+            if turn.records or type(event) is TimerFired:
                 self.placement_due = True
             return Step(turn.records, turn.effects, answer)
         finally:
