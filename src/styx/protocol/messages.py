@@ -21,7 +21,7 @@ from styx.core.events import AttemptEnding, Held
 from styx.core.resources import Resources
 
 __all__ = [
-    "OLDEST",
+    "KEPT_FILES", "OLDEST",
     "VERSION",
     "Ack",
     "AgentMessage",
@@ -46,6 +46,7 @@ __all__ = [
 
 VERSION = 1
 OLDEST = 1  # the oldest version that this code still speaks
+KEPT_FILES = 1_000  # see Files
 
 
 class Hello(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="hello"):
@@ -163,7 +164,10 @@ class Start(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="start")
 
 
 class Files(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="files"):
-    """Server: results of tasks that (job, task) needs, before the Start that needs them: (file name, content)."""
+    """Server: results of tasks that (job, task) needs, before the Start that needs them: (file name, content).
+
+    While a link lasts the agent keeps those of at least the last KEPT_FILES (job, task)s, so the server need not send
+    them again with each Start of such a one; a new link begins with none."""
 
     job: int
     task: int
