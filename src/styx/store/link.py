@@ -1,0 +1,98 @@
+"""Connections to the database file: each is a thread of its own that works off functions one after the other.
+
+aiosqlite hands each statement to its thread by itself. `run` hands over a whole function instead, so that a batch, or a
+read of several statements, costs one hop there and back however many statements it takes.
+
+One connection writes and checkpoints, all others are read-only: SQLite 3.7 to 3.51 can corrupt a database when one
+connection checkpoints while another writes (the WAL-reset bug).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+import aiosqlite
+
+from styx.errors import StoreError
+from styx.store.faults import translate
+
+__all__ = ["Link", "open_reader", "open_writer"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 5_000  # milliseconds; only a foreign program can make us wait at all
+WAL_LIMIT = 64 << 20  # bytes that the WAL file keeps after a checkpoint emptied it
+BACKSTOP = 16_384  # pages; SQLite's own checkpoint inside a commit, should ours have fallen behind
+CACHED_STATEMENTS = 256
+
+
+class Link(aiosqlite.Connection):
+    """An aiosqlite connection that takes whole functions."""
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """For what is prepared here and used within `run`."""
+        return self._conn
+
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call `function(connection, ...)` in this connection's thread. sqlite3's errors come out as StoreErrors."""
+        if self._connection is None:
+            raise StoreError("the store is closed")
+        try:
+            execute = cast("Callable[..., Awaitable[T]]", self._execute)  # untyped in aiosqlite
+            return await execute(function, self._conn, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise translate(error, f"working on the database ({function.__name__})") from error
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, cached_statements=CACHED_STATEMENTS, timeout=BUSY_TIMEOUT / 1_000
+    )
+
+
+def _writer(path: Path) -> sqlite3.Connection:
+    connection = _connect(path.as_uri())
+    try:
+        # Order matters: the journal mode first, as it is a property of the file and the others are of the connection.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    connection = _connect(f"{path.as_uri()}?mode=ro")
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+async def open_writer(path: Path) -> Link:
+    return await _open(path, _writer)
+
+
+async def open_reader(path: Path) -> Link:
+    """The writer must be open: a read-only connection cannot recover a WAL by itself."""
+    return await _open(path, _reader)
+
+
+async def _open(path: Path, connector: Callable[[Path], sqlite3.Connection]) -> Link:
+    link = Link(lambda: connector(path), 64)
+    try:
+        await link
+    except sqlite3.Error as error:
+        raise translate(error, f"opening {path}") from error
+    return link

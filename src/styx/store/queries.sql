@@ -1,0 +1,357 @@
+-- Every statement of the store, by name. Parameters are numbered where a record's fields are passed as they stand.
+
+-- ===== meta =====
+
+-- name: create_meta
+-- The one row, written when the database is created.
+INSERT OR IGNORE INTO meta (one, incarnation) VALUES (1, ?);
+
+-- name: raise_epoch
+-- Whoever opens the database takes it over.
+UPDATE meta SET epoch = epoch + 1 WHERE one = 1;
+
+-- name: opened
+-- What the opener has to know.
+SELECT incarnation, epoch, last_event, last_at FROM meta WHERE one = 1;
+
+-- name: advance
+-- First statement of each commit: it changes no row when the epoch is stale. (epoch, event, at, segment, bytes)
+UPDATE meta SET last_event = max(last_event, ?2), last_at = max(last_at, ?3), last_segment = max(last_segment, ?4),
+    output_bytes = output_bytes + ?5
+WHERE one = 1 AND epoch = ?1;
+
+-- name: epoch
+-- The epoch that commits must carry.
+SELECT epoch FROM meta WHERE one = 1;
+
+-- name: serials
+-- The highest (job, attempt, node) ever given out.
+SELECT
+    max(last_job, coalesce((SELECT max(job) FROM jobs), 0), coalesce((SELECT max(job) FROM orphans), 0)),
+    max(last_attempt, coalesce((SELECT max(attempt) FROM attempts), 0)),
+    coalesce((SELECT max(node) FROM nodes), 0)
+FROM meta WHERE one = 1;
+
+-- name: last_segment
+-- The highest output segment ever written.
+SELECT last_segment FROM meta WHERE one = 1;
+
+-- name: output_bytes
+-- Bytes of output of all jobs that are kept.
+SELECT output_bytes FROM meta WHERE one = 1;
+
+-- name: renew
+-- A copy of the database is another incarnation, so that fences of the original never match.
+UPDATE meta SET incarnation = ?, epoch = epoch + 1 WHERE one = 1;
+
+-- ===== writing records =====
+
+-- name: stage_task
+-- (place, spec, needs)
+INSERT INTO tasks (place, spec, needs) VALUES (?, ?, ?);
+
+-- name: stage_job
+-- A job with tasks and no acceptance yet.
+INSERT OR IGNORE INTO orphans (job) VALUES (?);
+
+-- name: unstage_job
+-- It will never be accepted; its tasks are swept later.
+INSERT OR REPLACE INTO orphans (job, dropped) VALUES (?, 1);
+
+-- name: adopt_job
+-- An accepted job is no orphan.
+DELETE FROM orphans WHERE job = ?;
+
+-- name: accept_job
+-- A JobAccepted.
+INSERT INTO jobs (job, id, tail, name, spec, tasks, elements, accepted_at, key, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: keep_key
+-- The first job that came with a key keeps it.
+INSERT OR IGNORE INTO keys (key, job) VALUES (?, ?);
+
+-- name: cancel_job
+-- The fields of JobCancelling.
+UPDATE jobs SET state = 'CANCELLING', cancelling_at = ?2, cancel_reason = ?3 WHERE job = ?1;
+
+-- name: revive_job
+-- The fields of JobRevived.
+UPDATE jobs SET state = 'RUNNING', cancelling_at = 0, cancel_reason = '', ended_at = 0, code = 0, counts = x'90',
+    reason = ''
+WHERE job = ?1 AND ?2 IS NOT NULL;
+
+-- name: end_job
+-- (job, state, at, code, counts, reason)
+UPDATE jobs SET state = ?2, ended_at = ?3, code = ?4, counts = ?5, reason = ?6 WHERE job = ?1;
+
+-- name: assign
+-- The fields of AttemptAssigned.
+INSERT INTO attempts (attempt, job, task, idx, number, node, assigned_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
+
+-- name: start
+-- The fields of AttemptStarted.
+UPDATE attempts SET started_at = ?2 WHERE attempt = ?1;
+
+-- name: cancel
+-- The fields of AttemptCancelling.
+UPDATE attempts SET cancelling_at = ?2, cancel_reason = ?3 WHERE attempt = ?1;
+
+-- name: finish
+-- The fields of AttemptEnded; job, task and index (?2 to ?4) stand in the row already.
+UPDATE attempts SET outcome = ?5, code = ?6, state = ?7, ended_at = ?8, started_at = ?9, due = ?10, spent = ?11,
+    reason = ?12, result = ?13, stdout = ?14, stderr = ?15
+WHERE attempt = ?1;
+
+-- name: add_span
+-- (job, task, first, count, state, at, after, reason)
+INSERT INTO spans (job, task, first, count, state, at, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: link_node
+-- A NodeLinked; whatever happened to the node before no longer holds.
+INSERT OR REPLACE INTO nodes (node, agent, name, host, boot, version, capacity, labels, linked_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: suspect_node
+-- The fields of NodeSuspected.
+UPDATE nodes SET suspected_at = ?2 WHERE node = ?1;
+
+-- name: lose_node
+-- The fields of NodeLost.
+UPDATE nodes SET lost_at = ?2 WHERE node = ?1;
+
+-- name: shift_node
+-- The fields of NodeShifted.
+UPDATE nodes SET state = ?2, shifted_at = ?3 WHERE node = ?1;
+
+-- name: add_events
+-- (last, first, at, payload)
+INSERT INTO events (last, first, at, payload) VALUES (?, ?, ?, ?);
+
+-- name: add_output
+-- The fields of OutputRow; a piece sent again replaces itself.
+INSERT OR REPLACE INTO outputs (attempt, stream, offset, length, segment, position) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: set_mark
+-- The fields of ReportMark; only the latest session of an agent matters.
+INSERT OR REPLACE INTO marks (agent, session, number) VALUES (?, ?, ?);
+
+-- ===== jobs =====
+
+-- name: job
+-- One job by serial.
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job = ?;
+
+-- name: job_by_id
+-- One job by its id.
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE id = ?;
+
+-- name: job_by_key
+-- One job by its Idempotency-Key.
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job = (SELECT job FROM keys WHERE key = ?);
+
+-- name: jobs
+-- Newest first. (before, limit)
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job < ?1 ORDER BY job DESC LIMIT ?2;
+
+-- name: jobs_named
+-- Newest first. (before, limit, name)
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job < ?1 AND name = ?3 ORDER BY job DESC LIMIT ?2;
+
+-- name: jobs_live
+-- Those that have not ended, newest first. (before, limit)
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job < ?1 AND state IN ('RUNNING', 'CANCELLING') ORDER BY job DESC LIMIT ?2;
+
+-- name: jobs_live_named
+-- Those of a name that have not ended, newest first. (before, limit, name)
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job < ?1 AND state IN ('RUNNING', 'CANCELLING') AND name = ?3 ORDER BY job DESC LIMIT ?2;
+
+-- name: jobs_in_state
+-- Newest first. (before, limit, name ignored, state)
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job < ?1 AND state = ?4 ORDER BY job DESC LIMIT ?2;
+
+-- name: jobs_in_state_named
+-- Newest first. (before, limit, name, state)
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE job < ?1 AND state = ?4 AND name = ?3 ORDER BY job DESC LIMIT ?2;
+
+-- name: find_jobs
+-- Ids that begin with the digits (first, last id of that range), or end with them (the same of the tails). Ids begin
+-- with the time, so their order is the order of age.
+SELECT id FROM (
+    SELECT * FROM (SELECT job, id FROM jobs WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?5)
+    UNION
+    SELECT * FROM (SELECT job, id FROM jobs WHERE tail BETWEEN ?3 AND ?4 ORDER BY job DESC LIMIT ?5)
+) ORDER BY job DESC LIMIT ?5;
+
+-- name: live_jobs
+-- What a start has to rebuild, oldest first.
+SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
+    cancel_reason
+FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') ORDER BY job;
+
+-- name: newest_jobs
+-- Jobs up to a serial, newest first, with what their tasks' rows need. (highest, limit)
+SELECT job, id, accepted_at, state FROM jobs WHERE job <= ?1 ORDER BY job DESC LIMIT ?2;
+
+-- ===== tasks, attempts, spans =====
+
+-- name: tasks
+-- Tasks by place. (first, last, limit)
+SELECT place, spec, needs FROM tasks WHERE place BETWEEN ?1 AND ?2 ORDER BY place LIMIT ?3;
+
+-- name: ended_counts
+-- How often each task's attempts ended its elements in each state; exact where no element ran again by hand.
+-- (job, first task, last task)
+SELECT task, state, count(*) FROM attempts WHERE job = ?1 AND task BETWEEN ?2 AND ?3 AND state >= 6 GROUP BY task, state;
+
+-- name: spanned_tasks
+-- Which tasks have spans. (job, first task, last task)
+SELECT DISTINCT task FROM spans WHERE job = ?1 AND task BETWEEN ?2 AND ?3;
+
+-- name: fates
+-- The last attempt of each element of a task, and all of its spans. (job, task)
+SELECT ended_at, 2 * max(attempt), idx, 1, state FROM attempts WHERE job = ?1 AND task = ?2 GROUP BY idx
+UNION ALL
+SELECT at, 2 * after + 1, first, count, state FROM spans WHERE job = ?1 AND task = ?2;
+
+-- name: attempts
+-- By element. (job, task, first, last)
+SELECT attempt, job, task, idx, number, node, assigned_at, started_at, ended_at, outcome, code, state, reason, result,
+    stdout, stderr
+FROM attempts WHERE job = ?1 AND task = ?2 AND idx BETWEEN ?3 AND ?4 ORDER BY idx, attempt;
+
+-- name: attempt
+-- One attempt by serial.
+SELECT attempt, job, task, idx, number, node, assigned_at, started_at, ended_at, outcome, code, state, reason, result,
+    stdout, stderr
+FROM attempts WHERE attempt = ?;
+
+-- name: attempts_of_job
+-- In the order of a rebuild; those under way come first.
+SELECT attempt, job, task, idx, number, node, assigned_at, started_at, cancelling_at, cancel_reason, ended_at, outcome,
+    code, state, due, spent, reason, result, stdout, stderr
+FROM attempts WHERE job = ? ORDER BY state IS NOT NULL, ended_at, attempt;
+
+-- name: spans_of_job
+-- In the order of a rebuild.
+SELECT task, first, count, state, at, after, reason FROM spans WHERE job = ? ORDER BY at, after, span;
+
+-- name: spans_of_task
+-- In the order they were told.
+SELECT job, task, first, count, state, at, after, reason FROM spans WHERE job = ? AND task = ? ORDER BY span;
+
+-- ===== nodes, events, outputs, marks, tokens =====
+
+-- name: nodes
+-- All nodes, by serial.
+SELECT node, agent, name, host, boot, version, capacity, labels, linked_at, suspected_at, lost_at, state, shifted_at
+FROM nodes ORDER BY node;
+
+-- name: events
+-- (after, limit)
+SELECT first, last, at, payload FROM events WHERE last > ?1 ORDER BY last LIMIT ?2;
+
+-- name: outputs
+-- The pieces of a stream that end behind an offset. (attempt, stream, offset, limit)
+SELECT attempt, stream, offset, length, segment, position FROM outputs
+WHERE attempt = ?1 AND stream = ?2 AND offset + length > ?3 AND offset >= coalesce(
+    (SELECT max(offset) FROM outputs WHERE attempt = ?1 AND stream = ?2 AND offset <= ?3), 0)
+ORDER BY offset LIMIT ?4;
+
+-- name: marks
+-- How far each agent's reports are dealt with.
+SELECT agent, session, number FROM marks;
+
+-- name: tokens
+-- All access tokens, revoked ones included.
+SELECT token, name, role, digest, created_at, expires_at, revoked_at FROM tokens ORDER BY token;
+
+-- name: add_token
+-- (name, role, digest, created_at, expires_at, revoked_at)
+INSERT INTO tokens (name, role, digest, created_at, expires_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: revoke_token
+-- (token, at)
+UPDATE tokens SET revoked_at = ?2 WHERE token = ?1 AND revoked_at = 0;
+
+-- ===== retention =====
+
+-- name: forsake_staged
+-- At a start nobody is submitting: what was staged will never be accepted.
+UPDATE orphans SET dropped = 1 WHERE dropped = 0;
+
+-- name: dropped_jobs
+-- What is to be swept.
+SELECT job FROM orphans WHERE dropped = 1 ORDER BY job;
+
+-- name: oldest_ended
+-- The job that ended first.
+SELECT job, ended_at FROM jobs WHERE state NOT IN ('RUNNING', 'CANCELLING') ORDER BY ended_at, job LIMIT 1;
+
+-- name: drop_job
+-- Takes a job out of sight, if it has ended.
+DELETE FROM jobs WHERE job = ? AND state NOT IN ('RUNNING', 'CANCELLING');
+
+-- name: drop_key
+-- Its Idempotency-Key may be used again.
+DELETE FROM keys WHERE job = ?1 AND key = (SELECT key FROM jobs WHERE job = ?1);
+
+-- name: swept_segments
+-- What the outputs of the next attempts to sweep take up. (job, limit)
+SELECT segment, sum(length) FROM outputs
+WHERE attempt IN (SELECT attempt FROM attempts WHERE job = ?1 ORDER BY task, idx, attempt LIMIT ?2) GROUP BY segment;
+
+-- name: sweep_outputs
+-- (job, limit)
+DELETE FROM outputs
+WHERE attempt IN (SELECT attempt FROM attempts WHERE job = ?1 ORDER BY task, idx, attempt LIMIT ?2);
+
+-- name: remember_serials
+-- Before their rows go. (job, limit, bytes)
+UPDATE meta SET last_job = max(last_job, ?1), output_bytes = max(0, output_bytes - ?3),
+    last_attempt = max(last_attempt, coalesce((SELECT max(attempt) FROM
+        (SELECT attempt FROM attempts WHERE job = ?1 ORDER BY task, idx, attempt LIMIT ?2)), 0))
+WHERE one = 1;
+
+-- name: sweep_attempts
+-- (job, limit)
+DELETE FROM attempts
+WHERE attempt IN (SELECT attempt FROM attempts WHERE job = ?1 ORDER BY task, idx, attempt LIMIT ?2);
+
+-- name: sweep_spans
+-- (job, limit)
+DELETE FROM spans WHERE span IN (SELECT span FROM spans WHERE job = ?1 LIMIT ?2);
+
+-- name: sweep_tasks
+-- (first place, last place, limit)
+DELETE FROM tasks WHERE place IN (SELECT place FROM tasks WHERE place BETWEEN ?1 AND ?2 LIMIT ?3);
+
+-- name: segment_in_use
+-- Whether any output lies in a segment.
+SELECT EXISTS (SELECT 1 FROM outputs WHERE segment = ?);
+
+-- name: oldest_events
+-- (limit)
+SELECT last, at FROM events ORDER BY last LIMIT ?;
+
+-- name: trim_events
+-- Up to and with a sequence.
+DELETE FROM events WHERE last <= ?;

@@ -1,0 +1,211 @@
+"""From a batch to the tables, in one transaction and one hop to the writer's thread.
+
+Records are sorted into lists by type, and each list is one `executemany` of its fields as they stand in the record: a
+record costs one tuple. The order of the lists is an order in which the statements may run: an attempt is assigned before it
+is started, and started before it ends; other tables do not care. Only a job that is revived must see its records in the
+order they were stated; a batch with one goes the slower way for records about jobs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from styx.core.records import (
+    AttemptAdmitted,
+    AttemptAssigned,
+    AttemptCancelling,
+    AttemptEnded,
+    AttemptStarted,
+    ElementsDue,
+    JobAccepted,
+    JobCancelling,
+    JobEnded,
+    JobRevived,
+    JobUnstagedRecord,
+    NodeLinked,
+    NodeLost,
+    NodeReserved,
+    NodeShifted,
+    NodeSuspected,
+    Record,
+    SpansEnded,
+    SpansReset,
+    TasksReady,
+    TasksStaged,
+)
+from styx.core.states import Outcome, TaskState
+from styx.errors import StaleEpoch
+from styx.store.base import Batch
+from styx.store.rows import no_such_record
+from styx.store.statements import SQL
+
+__all__ = ["place", "write"]
+
+_pack = msgspec.msgpack.Encoder().encode
+
+_JOB_RECORDS = (TasksStaged, JobUnstagedRecord, JobAccepted, JobCancelling, JobRevived, JobEnded)
+_ATTEMPT_RECORDS = (
+    (AttemptAssigned, SQL["assign"]),
+    (AttemptStarted, SQL["start"]),
+    (AttemptCancelling, SQL["cancel"]),
+    (AttemptEnded, SQL["finish"]),
+)
+_NODE_RECORDS = (NodeLinked, NodeSuspected, NodeLost, NodeShifted)
+_SPANS_RECORDS = (SpansEnded, SpansReset)
+_DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved)
+
+_KNOWN = frozenset({*_JOB_RECORDS, *(kind for kind, _ in _ATTEMPT_RECORDS), *_NODE_RECORDS, *_SPANS_RECORDS, *_DERIVED})
+
+# sqlite3 takes plain ints at once and asks around for others; these two it meets once for each attempt.
+sqlite3.register_adapter(Outcome, int)
+sqlite3.register_adapter(TaskState, int)
+
+
+def place(job: int, task: int) -> int:
+    """Where a task's row lies: the tasks of a job are neighbours, in order."""
+    return job << 24 | task
+
+
+def write(connection: sqlite3.Connection, epoch: int, batch: Batch) -> None:
+    """Commit the batch, whole or not at all. Raises StaleEpoch, StoreError, or what sqlite3 raises."""
+    by_type: dict[type, list[Any]] = {}
+    for record in batch.records:
+        kind = type(record)
+        if kind in by_type:
+            by_type[kind].append(record)
+        elif kind in _KNOWN:
+            by_type[kind] = [record]
+        else:
+            raise no_such_record(record)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _write(connection, epoch, batch, by_type)
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors (no room among them) have made SQLite roll back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _write(connection: sqlite3.Connection, epoch: int, batch: Batch, by_type: dict[type, list[Any]]) -> None:
+    outputs = batch.outputs
+    segment = max([row.segment for row in outputs], default=0)
+    length = sum([row.length for row in outputs])
+    advanced = connection.execute(SQL["advance"], (epoch, batch.last_event, batch.at, segment, length))
+    if advanced.rowcount != 1:
+        raise StaleEpoch(
+            f"another server has taken over this database since epoch {epoch}; nothing was written",
+            hint="stop this server; the other one carries on",
+        )
+    if JobRevived in by_type:
+        in_order = [record for record in batch.records if isinstance(record, _JOB_RECORDS)]
+        for kind, group in groupby(in_order, type):
+            _JOB_WRITERS[kind](connection, list(group))
+    else:
+        for kind in _JOB_RECORDS:
+            if kind in by_type:
+                _JOB_WRITERS[kind](connection, by_type[kind])
+    for kind, statement in _ATTEMPT_RECORDS:
+        if kind in by_type:
+            connection.executemany(statement, map(astuple, by_type[kind]))
+    if SpansEnded in by_type or SpansReset in by_type:
+        _spans(connection, [record for record in batch.records if isinstance(record, _SPANS_RECORDS)])
+    if any(kind in by_type for kind in _NODE_RECORDS):
+        for record in batch.records:
+            if isinstance(record, _NODE_RECORDS):
+                _node(connection, record)
+    if batch.events:
+        connection.execute(SQL["add_events"], (batch.last_event, batch.first_event, batch.at, batch.events))
+    if outputs:
+        connection.executemany(SQL["add_output"], map(astuple, outputs))
+    if batch.marks:
+        connection.executemany(SQL["set_mark"], map(astuple, batch.marks))
+
+
+def _staged(connection: sqlite3.Connection, records: list[TasksStaged]) -> None:
+    connection.executemany(
+        SQL["stage_task"],
+        [
+            (place(record.job, task), _pack(spec), _pack(needs))
+            for record in records
+            for task, (spec, needs) in enumerate(zip(record.tasks, record.needs, strict=True), record.first)
+        ],
+    )
+    connection.executemany(SQL["stage_job"], [(record.job,) for record in records])
+
+
+def _unstaged(connection: sqlite3.Connection, records: list[JobUnstagedRecord]) -> None:
+    connection.executemany(SQL["unstage_job"], map(astuple, records))
+
+
+def _accepted(connection: sqlite3.Connection, records: list[JobAccepted]) -> None:
+    rows = []
+    for r in records:
+        identifier = r.id.to_bytes(16, "big")
+        tail = bytes.fromhex(identifier.hex()[::-1])
+        rows.append((r.job, identifier, tail, r.spec.name, _pack(r.spec), r.tasks, r.elements, r.at, r.key, r.digest))
+    connection.executemany(SQL["accept_job"], rows)
+    connection.executemany(SQL["adopt_job"], [(record.job,) for record in records])
+    connection.executemany(SQL["keep_key"], [(record.key, record.job) for record in records if record.key])
+
+
+def _cancelling(connection: sqlite3.Connection, records: list[JobCancelling]) -> None:
+    connection.executemany(SQL["cancel_job"], map(astuple, records))
+
+
+def _revived(connection: sqlite3.Connection, records: list[JobRevived]) -> None:
+    connection.executemany(SQL["revive_job"], map(astuple, records))
+
+
+def _ended(connection: sqlite3.Connection, records: list[JobEnded]) -> None:
+    connection.executemany(
+        SQL["end_job"],
+        [(r.job, r.state.value, r.at, r.code, _pack(r.counts), r.reason) for r in records],
+    )
+
+
+_JOB_WRITERS: dict[type, Any] = {
+    TasksStaged: _staged,
+    JobUnstagedRecord: _unstaged,
+    JobAccepted: _accepted,
+    JobCancelling: _cancelling,
+    JobRevived: _revived,
+    JobEnded: _ended,
+}
+
+
+def _spans(connection: sqlite3.Connection, records: Iterable[SpansEnded | SpansReset]) -> None:
+    connection.executemany(
+        SQL["add_span"],
+        [
+            (r.job, *span, r.state, r.at, r.after, r.reason)
+            if isinstance(r, SpansEnded)
+            else (r.job, *span, 0, r.at, r.after, "")
+            for r in records
+            for span in r.spans
+        ],
+    )
+
+
+def _node(connection: sqlite3.Connection, record: Record) -> None:
+    match record:
+        case NodeLinked():
+            r = record
+            capacity, labels = _pack(r.capacity), _pack(r.labels)
+            row = (r.node, r.agent, r.name, r.host, r.boot, r.version, capacity, labels, r.at)
+            connection.execute(SQL["link_node"], row)
+        case NodeSuspected():
+            connection.execute(SQL["suspect_node"], astuple(record))
+        case NodeLost():
+            connection.execute(SQL["lose_node"], astuple(record))
+        case NodeShifted():
+            connection.execute(SQL["shift_node"], (record.node, record.state.value, record.at))
+        case _:
+            raise no_such_record(record)
