@@ -58,8 +58,8 @@ def writes(tree: ast.AST, names: set[str]) -> list[str]:
 
     def judge(target: ast.expr, line: int) -> None:
         variable, attributes = roots(target)
-        if variable in {"self", "cls"} and "world" not in attributes:
-            return
+        if (variable in {"self", "cls"} and "world" not in attributes) or "queues" in attributes:
+            return  # the queues are derived: placement keeps its notes in them
         touches = set(attributes) & names
         if touches and (variable in WORLD_NAMES or "world" in attributes or touches & {"states", "held", "admission"}):
             found.append(f"line {line}: {ast.unparse(target)}")

@@ -159,6 +159,7 @@ def _settle(turn: Turn, job: Job, ordinals: range | list[int] | tuple[int, ...])
         for ordinal in skipped:
             if tasks[ordinal].open == 0 and tasks[ordinal].dependants:
                 turn.later("carry", job.serial, 0, ordinal)
+        finish(turn, job)
 
 
 def on_cancel(turn: Turn, event: CancelRequested) -> Answer:
