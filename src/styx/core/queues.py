@@ -18,6 +18,7 @@ length of one pass (`borrow`, `give_back`).
 
 from __future__ import annotations
 
+from collections import deque
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,6 @@ class Shape:
     """Tasks that fit in the same places and are of one priority class; interned by `ReadyQueues.shape`."""
 
     __slots__ = (
-        "accelerated",
         "alarm",
         "candidates",
         "heap",
@@ -70,9 +70,10 @@ class Shape:
         self.heap: list[int] = []  # job keys, see `job_key`
         self.since = 0  # when a pass first left its head without a place after the last placement; 0: it does not wait
         self.alarm = 0  # when the RESERVE timer under way is due
-        self.candidates: list[list[int]] = []  # placement's: nodes that may fit
+        # Placement's rounds of nodes that may fit: without accelerators that it does not want, with such, and without room
+        # but perhaps with time, where it may be sent ahead.
+        self.candidates: tuple[deque[int], deque[int], deque[int]] = (deque(), deque(), deque())
         self.watermark = 0  # placement's: the last change of a node that it has seen
-        self.accelerated = bool(resources.accelerators)
 
 
 class Line:
@@ -116,7 +117,18 @@ class Line:
 class ReadyQueues:
     """The lines of all shapes, and which nodes changed since each shape looked at them."""
 
-    __slots__ = ("_first", "_interned", "active", "changed", "changes", "moved", "recall_at", "shapes")
+    __slots__ = (
+        "_first",
+        "_interned",
+        "active",
+        "ahead",
+        "changed",
+        "changes",
+        "moved",
+        "recall_at",
+        "reserved",
+        "shapes",
+    )
 
     def __init__(self) -> None:
         self.shapes: list[Shape] = []
@@ -125,6 +137,8 @@ class ReadyQueues:
         ] = {}  # shapes that may have something waiting: priority -> key -> shape
         self.changed: dict[int, int] = {}  # node -> number of its last change, in the order of these numbers
         self.changes = 0
+        self.reserved: dict[int, int] = {}  # shape -> the node that keeps room for it
+        self.ahead: dict[int, int] = {}  # nodes that were sent work ahead -> the first attempt asked back last, or 0
         self.moved: dict[int, int] = {}  # node -> when something ended there last, for what is sent ahead
         self.recall_at = 0  # when the RECALL timer under way is due; 0: none
         self._interned: dict[tuple[int, Resources, tuple[tuple[str, str], ...]], Shape] = {}

@@ -1,0 +1,161 @@
+"""Sending ahead: a node gets a little more work than it has room for, so that it need not wait for the server between tasks.
+
+What is sent ahead waits on the node in its strict queue (see `admission`) and holds no capacity until it is admitted. It is
+bounded by time, not by number: about `ahead_ms` of work by the pace that the node has shown, and only while the node shows
+it, that is, while something ended there within the last `recall_after`. It is never sent
+- onto a reserved node;
+- where another kind of demand waits already, or the end of any attempt there would not make room for it: it would stand
+  behind a head that does not fit, which is a wrong place;
+- past a task that comes before it and would take the next room on that node.
+
+Pace can mislead: the next task may run for an hour. So what has not moved for `recall_after` is asked back (`recall`) once it
+could start elsewhere, or a task that comes before it waits for this node.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from styx.core.effects import RecallAttempts
+from styx.core.fit import fits_now, mismatch, stands_aside, usable
+from styx.core.queues import Shape, job_key
+from styx.core.records import AttemptAdmitted
+from styx.core.resources import Resources
+from styx.core.timers import RECALL
+from styx.core.turn import Turn
+from styx.core.world import Node, World
+
+__all__ = ["AheadRoom", "admit", "recall", "recall_waiting", "watch"]
+
+_LOOK_AT = 32  # attempts under way on a node that are looked at to see what the next end may free
+
+
+def admit(turn: Turn, node: Node) -> None:
+    """Admit what fits from the head of the node's queue. Called when something ended there."""
+    admission = node.admission
+    moved = not admission.waiting
+    while (head := admission.head()) is not None:
+        turn.record(AttemptAdmitted(head))
+        moved = True
+    if moved:
+        turn.world.queues.moved[node.id] = turn.now
+
+
+class AheadRoom:
+    """How much more may be sent ahead to one node within one pass of placement."""
+
+    __slots__ = ("_claims", "_frees", "_node", "_scanned", "_tail", "left")
+
+    def __init__(self, turn: Turn, node: Node) -> None:
+        admission, settings = node.admission, turn.settings
+        self._node = node
+        self._frees: list[Resources] = []  # what would be free after the next end, one entry for each that may be next
+        self._claims: list[Resources] = []  # demands that come first and would take it
+        self._scanned = 0  # how many of the stuck shapes were looked at for `_claims`
+        self._tail: Resources | None = None  # the demand that waits there already
+        self.left = 0
+        moved = turn.world.queues.moved.get(node.id, 0)
+        if not node.pace or node.reserved >= 0 or not usable(node) or turn.now - moved > settings.recall_after:
+            return
+        room = int(len(admission.admitted) * settings.ahead_ms / node.pace)
+        self.left = max(0, min(room, settings.ahead_limit) - len(admission.waiting))
+        if self.left:
+            attempts = turn.world.attempts
+            running = {
+                id(attempts[key].task.shape): admission.admitted[key]
+                for key in islice(reversed(admission.admitted), _LOOK_AT)
+            }
+            self._frees = [admission.free.plus(resources) for resources in running.values()]
+            for resources in reversed(admission.waiting.values()):
+                self._tail = resources
+                break
+
+    def allows(self, shape: Shape, stuck: list[Shape]) -> bool:
+        """Whether one more of this shape may be sent ahead. `stuck` are the shapes that come before it and found no
+        place; it only grows within a pass."""
+        if self.left <= 0:
+            return False
+        node, demand = self._node, shape.resources
+        if self._tail is None:
+            if mismatch(node, demand, shape.labels) or not all(demand.fits(free) for free in self._frees):
+                return False
+        elif self._tail != demand or mismatch(node, demand, shape.labels):
+            return False
+        for other in islice(stuck, self._scanned, None):
+            if mismatch(node, other.resources, other.labels) is None and any(
+                other.resources.fits(free) for free in self._frees
+            ):
+                self._claims.append(other.resources)
+        self._scanned = len(stuck)
+        return all(claim == demand for claim in self._claims)
+
+    def take(self, shape: Shape) -> None:
+        self.left -= 1
+        self._tail = shape.resources
+
+
+def watch(turn: Turn, node: Node) -> None:
+    """Something waits on the node: see to it that `recall` looks at it in time."""
+    queues = turn.world.queues
+    queues.ahead[node.id] = queues.ahead.get(node.id, 0)
+    _arm(turn)
+
+
+def _arm(turn: Turn) -> None:
+    queues = turn.world.queues
+    if not queues.recall_at:
+        queues.recall_at = turn.now + turn.settings.recall_after
+        turn.timer(queues.recall_at, RECALL)
+
+
+def recall(turn: Turn) -> None:
+    """Ask back what was sent ahead, has stalled, and keeps itself or a task before it from starting. For the RECALL timer."""
+    world = turn.world
+    queues, after = world.queues, turn.settings.recall_after
+    queues.recall_at = 0
+    for identifier, asked in list(queues.ahead.items()):
+        node = world.nodes[identifier]
+        head = next(iter(node.admission.waiting), None)
+        if head is None:
+            del queues.ahead[identifier]
+            continue
+        attempt = world.attempts[head]
+        still_since = max(queues.moved.get(identifier, 0), attempt.assigned_at)
+        shape = attempt.task.shape
+        if head == asked or shape is None or not node.connected or turn.now - still_since < after:
+            continue
+        if _elsewhere(world, shape) or _before(world, node, shape, job_key(attempt.task.job)):
+            recall_waiting(turn, node)
+    if queues.ahead:
+        _arm(turn)
+
+
+def recall_waiting(turn: Turn, node: Node) -> None:
+    """Ask the node to give back all that waits there. What it has started meanwhile it keeps."""
+    world = turn.world
+    waiting = tuple(key for key in node.admission.waiting if not world.attempts[key].cancelling)
+    if waiting:
+        world.queues.ahead[node.id] = waiting[0]
+        turn.effect(RecallAttempts(node.id, waiting))
+        watch(turn, node)
+
+
+def _elsewhere(world: World, shape: Shape) -> bool:
+    """Whether some node could start a task of this shape now."""
+    shapes = world.queues.shapes
+    return any(fits_now(node, shape, shapes) for node in world.nodes.values())
+
+
+def _before(world: World, node: Node, shape: Shape, key: int) -> bool:
+    """Whether a task waits that comes before the job of `key` in the class of `shape`, and that this node could hold."""
+    queues = world.queues
+    for priority, active in queues.active.items():
+        if priority < shape.priority:
+            continue
+        for other in list(active.values()):
+            line = queues.top(other)
+            if line is None or (priority == shape.priority and job_key(line.job) >= key):
+                continue
+            if mismatch(node, other.resources, other.labels) is None and stands_aside(node, other, queues.shapes):
+                return True
+    return False

@@ -1,0 +1,106 @@
+"""Whether a task may go to a node: the predicates that placement, reservation, `plan`, `why` and the check of a submission
+share, so that what is said of a task is what is done with it.
+
+Three questions, each stricter than the one before:
+- `mismatch`: could this node hold it at all, if it were empty (labels, capacity);
+- `usable`: may anything be given to the node (connected, up);
+- `fits_now`: could it start there at once (nothing waits there before it, there is room, and no reservation is in the way).
+`obstacle` names the first thing in the way, and is None exactly when `fits_now` is true and the node is usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from styx.core.queues import Shape
+from styx.core.resources import Resources
+from styx.core.states import NodeState
+
+if TYPE_CHECKING:
+    from styx.core.world import Node
+
+__all__ = ["Obstacle", "fits_now", "mismatch", "missing", "obstacle", "stands_aside", "usable"]
+
+_UP = NodeState.UP
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Obstacle(Enum):
+    """What keeps a task off a node now."""
+
+    LABELS = "labels"  # the node lacks a label that the task wants
+    CAPACITY = "capacity"  # too small even when empty
+    AWAY = "away"  # not connected, or suspect
+    LEAVING = "leaving"  # draining, or not up yet
+    BEHIND = "behind"  # attempts that were sent ahead wait there, and nothing overtakes them
+    ROOM = "room"  # too little is free now
+    RESERVED = "reserved"  # the room is kept for a task that has waited long
+
+
+def mismatch(node: Node, resources: Resources, labels: Labels) -> Obstacle | None:
+    """Why the node could never hold such a task, as it is now: LABELS, CAPACITY, or None when it could."""
+    for name, value in labels:
+        if node.labels.get(name) != value:
+            return Obstacle.LABELS
+    return None if resources.fits(node.capacity) else Obstacle.CAPACITY
+
+
+def usable(node: Node) -> bool:
+    """Whether anything may be given to the node."""
+    return node.connected and node.state is _UP
+
+
+def fits_now(node: Node, shape: Shape, shapes: Sequence[Shape]) -> bool:
+    """Whether a task of this shape would start on the node at once. `shapes` is ReadyQueues.shapes."""
+    admission = node.admission
+    if admission.waiting or not shape.resources.fits(admission.free):
+        return False
+    if not node.connected or node.state is not _UP:
+        return False
+    for name, value in shape.labels:
+        if node.labels.get(name) != value:
+            return False
+    return node.reserved < 0 or stands_aside(node, shape, shapes)
+
+
+def stands_aside(node: Node, shape: Shape, shapes: Sequence[Shape]) -> bool:
+    """Whether the shape may use a node in spite of its reservation: the reservation is its own or of a lower class, or
+    what is left when the reserved demand is set aside from the capacity suffices. So a reserved task is never delayed by
+    what is placed after the reservation, however long that runs (EASY backfill without estimates of run time)."""
+    if node.reserved in {-1, shape.key}:
+        return True
+    keeper = shapes[node.reserved]
+    return keeper.priority < shape.priority or keeper.resources.plus(shape.resources).fits(node.admission.free)
+
+
+def obstacle(node: Node, shape: Shape, shapes: Sequence[Shape]) -> Obstacle | None:
+    """The first thing that keeps the shape off the node now; None when it could start there at once."""
+    if fits_now(node, shape, shapes):
+        return None
+    never = mismatch(node, shape.resources, shape.labels)
+    if never is not None:
+        return never
+    if node.state is not _UP:
+        return Obstacle.LEAVING
+    if not node.connected:
+        return Obstacle.AWAY
+    if node.admission.waiting:
+        return Obstacle.BEHIND
+    if not shape.resources.fits(node.admission.free):
+        return Obstacle.ROOM
+    return Obstacle.RESERVED
+
+
+def missing(resources: Resources, room: Resources) -> Resources:
+    """What `room` lacks to hold `resources`; zero in each part that suffices."""
+    free = dict(room.accelerators)
+    lacking = [(name, count - free.get(name, 0)) for name, count in resources.accelerators]
+    return Resources(
+        max(0, resources.cpus - room.cpus),
+        max(0, resources.memory - room.memory),
+        max(0, resources.disk - room.disk),
+        tuple((name, count) for name, count in lacking if count > 0),
+    )

@@ -1,0 +1,215 @@
+"""Placement: give what is READY to nodes, in order of class, fairness and age.
+
+One pass works through the classes from the highest. Within a class the job with the least usage goes first, then the one with
+the lowest serial; within a job its lines take turns by position. A task that finds no place is passed over: what comes after it
+may still fit (its reservation sees to it that it does not starve).
+
+The cost does not grow with what waits. A shape that found no place is out for the pass, with all that waits in it; and it looks
+again only at nodes that changed since. Each shape keeps a round of candidate nodes: one that fits moves to the end of the round
+(next fit, which spreads tasks evenly and costs one look each), one that does not is dropped until it changes. So a look at a
+node is paid for by a placement or by a change. Tasks that want no accelerators go round the nodes without any first.
+
+A pass borrows the lines it works on from their shapes and heaps them by job, so that a job with lines in a hundred shapes costs no
+more than one with a single line each time its usage grows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import TYPE_CHECKING
+
+from styx.core.ahead import AheadRoom, admit, recall, watch
+from styx.core.effects import StartAttempts
+from styx.core.fit import fits_now
+from styx.core.queues import Line, Shape, job_key
+from styx.core.records import AttemptAdmitted, AttemptAssigned
+from styx.core.reservation import found_no_place, give_up, give_up_moot, reserve
+from styx.core.turn import Turn
+
+if TYPE_CHECKING:
+    from styx.core.world import Job, Node
+
+__all__ = ["admit", "place", "recall", "reserve"]
+
+_INDEX_BITS = 32
+_INDEX_MASK = (1 << _INDEX_BITS) - 1
+_JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
+
+
+def place(turn: Turn, limit: int) -> bool:
+    """Place what fits, at most `limit` elements. True when it stopped there, or freed a reservation, and should go on."""
+    return _Pass(turn, limit).run()
+
+
+class _Pass:
+    """One pass under way."""
+
+    __slots__ = ("_again", "_ahead", "_borrowed", "_left", "_looked", "_out", "_sent", "_stuck", "_turn", "_world")
+
+    def __init__(self, turn: Turn, limit: int) -> None:
+        self._turn = turn
+        self._world = turn.world
+        self._left = limit
+        self._again = False
+        self._sent: dict[int, list[int]] = {}  # node -> attempts given to it in this pass
+        self._out: set[int] = set()  # shapes that found no place in this pass, only asked for membership
+        self._stuck: list[Shape] = []  # the same, in the order in which they came up
+        self._looked: set[int] = set()  # shapes that have heard of the changed nodes, only asked for membership
+        self._ahead: dict[int, AheadRoom] = {}
+        self._borrowed: dict[Line, None] = {}
+
+    def run(self) -> bool:
+        turn, queues = self._turn, self._world.queues
+        before = queues.changes
+        if queues.reserved:
+            give_up_moot(turn)
+        stopped = False
+        for priority in sorted(queues.active, reverse=True):
+            stopped = self._place_class(queues.active[priority])
+            for line in self._borrowed:
+                queues.give_back(line)
+            self._borrowed.clear()
+            if stopped:
+                break
+        for node, attempts in self._sent.items():
+            turn.effect(StartAttempts(node, tuple(attempts)))
+        return stopped or (self._again and queues.changes != before)
+
+    def _place_class(self, active: dict[int, Shape]) -> bool:
+        """Place within one class; True when the limit stopped it."""
+        queues = self._world.queues
+        order: list[tuple[int, int, Shape | Job]] = []  # (job key, rank, a shape whose next line that is, or a job)
+        for shape in list(active.values()):
+            line = queues.top(shape)
+            if line is None:
+                del active[shape.key]
+                shape.since = 0
+            else:
+                order.append((line.key, shape.key, shape))
+        heapify(order)
+        lines: dict[int, list[tuple[int, int, Line]]] = {}  # job -> heap of its borrowed lines, by position
+        while order:
+            _, rank, what = order[0]
+            if isinstance(what, Shape):
+                self._bring_in(order, lines, what)
+                continue
+            mine = lines[what.serial]
+            _, _, line = mine[0]
+            shape = line.shape
+            found = None if shape.key in self._out else self._find(shape)
+            if found is None:
+                if shape.key not in self._out:
+                    self._out.add(shape.key)
+                    self._stuck.append(shape)
+                    found_no_place(self._turn, shape)
+                heappop(mine)
+            else:
+                if not self._left:
+                    return True
+                self._assign(line, *found)
+                position = line.peek()
+                if position < 0:
+                    heappop(mine)
+                else:
+                    heapreplace(mine, (position, shape.key, line))
+            if mine:
+                heapreplace(order, (job_key(what), rank, what))
+            else:
+                heappop(order)
+        return False
+
+    def _bring_in(
+        self,
+        order: list[tuple[int, int, Shape | Job]],
+        lines: dict[int, list[tuple[int, int, Line]]],
+        shape: Shape,
+    ) -> None:
+        """The next line of a shape has come up: put it among the lines of its job."""
+        queues = self._world.queues
+        line = None if shape.key in self._out else queues.top(shape)
+        if line is None:
+            heappop(order)
+            return
+        queues.borrow(line)
+        self._borrowed[line] = None
+        following = queues.top(shape)
+        if following is None:
+            heappop(order)
+        else:
+            heapreplace(order, (following.key, shape.key, shape))
+        job = line.job
+        mine = lines.setdefault(job.serial, [])
+        if not mine:
+            heappush(order, (job_key(job), _JOB, job))
+        heappush(mine, (line.peek(), shape.key, line))
+
+    def _find(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
+        """A node for the head of the shape, with the round it stands at the front of, or None as the round when the
+        task is to be sent ahead to it. None when there is no node."""
+        nodes, shapes = self._world.nodes, self._world.queues.shapes
+        if shape.key not in self._looked:
+            self._looked.add(shape.key)
+            self._refresh(shape)
+        plain, accelerated, behind = shape.candidates
+        for candidates in (plain, accelerated):
+            while candidates:
+                node = nodes[candidates[0]]
+                if fits_now(node, shape, shapes):
+                    return node, candidates
+                candidates.popleft()
+                if node.pace:
+                    behind.append(node.id)
+        while behind:
+            node = nodes[behind[0]]
+            room = self._ahead.get(node.id)
+            if room is None:
+                room = self._ahead[node.id] = AheadRoom(self._turn, node)
+            if room.allows(shape, self._stuck):
+                behind.rotate(-1)
+                return node, None
+            behind.popleft()
+        return None
+
+    def _refresh(self, shape: Shape) -> None:
+        """Add the nodes that changed since this shape looked last to its rounds."""
+        queues, nodes = self._world.queues, self._world.nodes
+        seen, shape.watermark = shape.watermark, queues.changes
+        changed: list[int] = []
+        for node, number in reversed(queues.changed.items()):
+            if number <= seen:
+                break
+            changed.append(node)
+        changed.reverse()
+        plain, accelerated, _ = shape.candidates
+        wants = bool(shape.resources.accelerators)
+        for node in changed:
+            (accelerated if nodes[node].capacity.accelerators and not wants else plain).append(node)
+        for round_ in shape.candidates:
+            if len(round_) > 2 * len(nodes) + 16:  # light load: nodes come in by their changes and none is dropped
+                once = dict.fromkeys(round_)
+                round_.clear()
+                round_.extend(once)
+
+    def _assign(self, line: Line, node: Node, candidates: deque[int] | None) -> None:
+        turn, world = self._turn, self._world
+        position = line.peek()
+        task, index = line.job.tasks[position >> _INDEX_BITS], position & _INDEX_MASK
+        attempt = world.last_attempt + 1
+        number = task.numbers[index] + 1 if task.numbers is not None else 1
+        turn.record(AttemptAssigned(attempt, line.job.serial, task.ordinal, index, number, node.id, turn.now))
+        if candidates is not None:
+            turn.record(AttemptAdmitted(attempt))
+            candidates.rotate(-1)
+        else:
+            self._ahead[node.id].take(line.shape)
+            watch(turn, node)
+        self._left -= 1
+        sent = self._sent.get(node.id)
+        if sent is None:
+            self._sent[node.id] = [attempt]
+        else:
+            sent.append(attempt)
+        if line.shape.key in world.queues.reserved:
+            give_up(turn, line.shape)
+            self._again = True

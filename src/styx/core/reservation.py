@@ -1,0 +1,90 @@
+"""Reservations, so that a large task does not starve under a stream of small ones.
+
+A shape whose head has found no place for `reserve_after` reserves one node that could hold it: the one that lacks the least.
+From then on others get there only what is left when the reserved demand is kept aside from the capacity (`fit.stands_aside`),
+so the node drains until the head fits. A reservation binds its own class and those below; classes stay strict.
+
+It ends when a task of the shape is placed, there or elsewhere, when nothing of the shape waits any more, or when the node can
+no longer be used. A shape has at most one, and so has a node.
+"""
+
+from __future__ import annotations
+
+from styx.core.ahead import recall_waiting
+from styx.core.fit import mismatch, missing, usable
+from styx.core.queues import Shape
+from styx.core.records import NodeReserved
+from styx.core.timers import RESERVE
+from styx.core.turn import Turn
+from styx.core.world import Node, World
+
+__all__ = ["found_no_place", "give_up", "give_up_moot", "reserve"]
+
+
+def found_no_place(turn: Turn, shape: Shape) -> None:
+    """The head of the shape stays without a place in this pass; its wait begins, if it has not yet."""
+    if not shape.since:
+        shape.since = turn.now
+    if shape.alarm <= turn.now and shape.key not in turn.world.queues.reserved:
+        _arm(turn, shape, max(shape.since + turn.settings.reserve_after, turn.now + 1))
+
+
+def reserve(turn: Turn) -> None:
+    """Reserve a node for each shape whose head has waited long enough. For the RESERVE timer."""
+    queues, after = turn.world.queues, turn.settings.reserve_after
+    for priority in sorted(queues.active, reverse=True):
+        shapes = sorted(queues.active[priority].values(), key=lambda shape: (shape.since, shape.key))
+        for shape in shapes:
+            if not shape.since or shape.key in queues.reserved or not queues.waiting(shape):
+                continue
+            due = shape.since + after
+            if due <= turn.now:
+                node = _soonest(turn.world, shape)
+                if node is not None:
+                    queues.reserved[shape.key] = node.id
+                    turn.record(NodeReserved(node.id, shape.key))
+                    recall_waiting(turn, node)
+                    continue
+                due = turn.now + after
+            if shape.alarm <= turn.now:
+                _arm(turn, shape, due)
+
+
+def give_up(turn: Turn, shape: Shape) -> None:
+    """The shape's reservation, if it has one, is needed no longer."""
+    identifier = turn.world.queues.reserved.pop(shape.key, None)
+    if identifier is not None and turn.world.nodes[identifier].reserved == shape.key:
+        turn.record(NodeReserved(identifier, -1))
+
+
+def give_up_moot(turn: Turn) -> None:
+    """End the reservations whose shape waits no longer or whose node cannot serve it any more."""
+    world = turn.world
+    queues = world.queues
+    for key, identifier in list(queues.reserved.items()):
+        shape, node = queues.shapes[key], world.nodes[identifier]
+        if (
+            not queues.waiting(shape)
+            or not usable(node)
+            or node.reserved != key
+            or mismatch(node, shape.resources, shape.labels) is not None
+        ):
+            give_up(turn, shape)
+
+
+def _arm(turn: Turn, shape: Shape, due: int) -> None:
+    shape.alarm = due
+    turn.timer(due, RESERVE, shape.key)
+
+
+def _soonest(world: World, shape: Shape) -> Node | None:
+    """The usable, unreserved node that could hold the shape and lacks the least of it now. Nobody knows how long tasks run,
+    so what is lacking stands for the time until it is free."""
+    best: tuple[int, int] | None = None
+    for node in world.nodes.values():
+        if node.reserved >= 0 or not usable(node) or mismatch(node, shape.resources, shape.labels) is not None:
+            continue
+        rank = missing(shape.resources, node.admission.free).weight, node.id
+        if best is None or rank < best:
+            best = rank
+    return None if best is None else world.nodes[best[1]]
