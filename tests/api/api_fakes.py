@@ -36,7 +36,9 @@ SECRETS = {role: f"styx_{role}" for role in ("admin", "user", "viewer", "agent")
 
 
 def task_view(ident: str, job: str = "job-0", name: str = "t") -> TaskView:
-    return TaskView(ident, job, "j", name, "RUNNING", None, 0, {"RUNNING": 1}, "true", [], ResourcesView(), 1.0, 0.0, 0.0, None, [])
+    return TaskView(
+        ident, job, "j", name, "RUNNING", None, 0, {"RUNNING": 1}, "true", [], ResourcesView(), 1.0, 0.0, 0.0, None, []
+    )
 
 
 class FakePlane:

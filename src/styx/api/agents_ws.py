@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from styx.api.problems import HttpProblem
+from styx.api.problems import HttpProblem, begun
 from styx.protocol.codec import MAX_FRAME
 from styx.runtime.transport import Transport
 
@@ -53,6 +53,6 @@ async def connect(request: web.Request) -> web.StreamResponse:
     if not socket.can_prepare(request).ok:
         raise HttpProblem(400, "agents connect here with a websocket", hint="start one with `styx-agent`")
     await socket.prepare(request)
-    request["stream"] = socket
-    await serve(Socket(socket))
+    with begun(request):
+        await serve(Socket(socket))
     return socket

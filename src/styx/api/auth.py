@@ -21,7 +21,7 @@ from styx.api.problems import Handler
 from styx.errors import NotAllowed
 from styx.store.base import TokenRow
 
-__all__ = ["ACCESS", "IDENTITY", "TOKENS", "Access", "Identity", "Tokens", "auth_middleware", "authorise", "digest_of"]
+__all__ = ["ACCESS", "TOKENS", "Access", "Identity", "Tokens", "auth_middleware", "authorise", "digest_of"]
 
 ROLES = ("admin", "user", "viewer", "agent")
 
@@ -97,7 +97,6 @@ def authorise(identity: Identity | None, access: Access) -> None:
 
 ACCESS = web.AppKey("access", dict[tuple[str, str], Access])  # by method and path pattern
 TOKENS = web.AppKey("tokens", Tokens)
-IDENTITY = "identity"
 
 
 @web.middleware
@@ -107,9 +106,7 @@ async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)  # no such route: the router's own answer
     access = request.app[ACCESS][request.method, resource.canonical]
     if access is not Access.PUBLIC:
-        identity = await _identify(request)
-        authorise(identity, access)
-        request[IDENTITY] = identity
+        authorise(await _identify(request), access)
     return await handler(request)
 
 
@@ -119,7 +116,8 @@ async def _identify(request: web.Request) -> Identity | None:
         return None
     scheme, _, secret = header.partition(" ")
     if scheme.lower() != "bearer":
-        raise NotAllowed(f"{scheme!r} is no way to say who you are here", hint="use `Bearer`", status=401)
+        # what was sent is not repeated: it may be a secret without its scheme
+        raise NotAllowed("only Bearer tokens are understood", hint="send `Authorization: Bearer styx_...`", status=401)
     identity = await request.app[TOKENS].find(secret.strip())
     if identity is None:
         raise NotAllowed("the token is not known here, has ended, or was revoked", status=401)

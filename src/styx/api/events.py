@@ -11,7 +11,7 @@ from aiohttp import web
 
 from styx.api import requests
 from styx.api.reply import plane
-from styx.api.sse import Stream, last_event_id
+from styx.api.sse import last_event_id, streaming
 from styx.errors import StyxError
 from styx.protocol.http import Event
 
@@ -34,7 +34,7 @@ async def _stream(request: web.Request, job: str, after: int) -> web.StreamRespo
     after = last_event_id(request, after)
     if job:
         job = (await plane(request).job(job)).job_id  # an unknown one is a 404 before the stream begins
-    async with _subscribed(plane(request).events(job=job, after=after)) as source, Stream(request) as stream:
+    async with _subscribed(plane(request).events(job=job, after=after)) as source, streaming(request) as stream:
         try:
             async for event in source:
                 await stream.send(event, event=event.type, ident=str(event.id))

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from styx.api import requests
 from styx.api.reply import plane
-from styx.api.sse import Stream
+from styx.api.sse import streaming
 from styx.errors import StyxError
 from styx.protocol.http import LogChunk
 
@@ -48,7 +48,7 @@ async def _only(chunks: AsyncIterator[LogChunk], stream: str) -> AsyncIterator[L
 
 
 async def _plain(request: web.Request, chunks: AsyncIterator[LogChunk]) -> web.StreamResponse:
-    async with Stream(request, content_type="text/plain") as stream:
+    async with streaming(request, "text/plain") as stream:
         async for chunk in chunks:
             if chunk.gap:
                 await stream.write(b"\n[styx: %d bytes are missing here]\n" % chunk.gap)
@@ -58,7 +58,7 @@ async def _plain(request: web.Request, chunks: AsyncIterator[LogChunk]) -> web.S
 
 
 async def _events(request: web.Request, chunks: AsyncIterator[LogChunk]) -> web.StreamResponse:
-    async with Stream(request) as stream:
+    async with streaming(request) as stream:
         try:
             async for chunk in chunks:
                 await stream.send(chunk, event="log")
@@ -69,7 +69,7 @@ async def _events(request: web.Request, chunks: AsyncIterator[LogChunk]) -> web.
 
 
 async def _json(request: web.Request, chunks: AsyncIterator[LogChunk]) -> web.StreamResponse:
-    async with Stream(request, content_type="application/json") as stream:
+    async with streaming(request, "application/json") as stream:
         before = b'{"items":['
         async for chunk in chunks:
             await stream.write(before + _encoder.encode(chunk))

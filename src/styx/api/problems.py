@@ -8,7 +8,8 @@ a bug in Styx: it is logged with its trace and answered with a 500 that says not
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import msgspec
@@ -17,7 +18,7 @@ from aiohttp import web
 from styx.errors import Busy, NoFit, NotAllowed, Problem, SpecError, StyxError
 from styx.protocol.http import ProblemDocument, ProblemItem
 
-__all__ = ["Handler", "HttpProblem", "document", "problems_middleware", "response"]
+__all__ = ["Handler", "HttpProblem", "begun", "document", "problems_middleware", "response"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -101,25 +102,27 @@ async def problems_middleware(request: web.Request, handler: Handler) -> web.Str
     except StyxError as error:
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("%s %s: %s: %s", request.method, request.path, error.code, error.message)
-        return _unless_begun(request, response(error))
+        return response(error)
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
-        return _unless_begun(request, _of_aiohttp(error, request))
+        return _of_aiohttp(error, request)
     except ConnectionError:
         raise  # the peer is gone; aiohttp ends the connection
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        bug = HttpProblem(500, "an error inside the server; its log has the details", code="internal")
-        return _unless_begun(request, response(bug))
+        return response(HttpProblem(500, "an error inside the server; its log has the details", code="internal"))
 
 
-def _unless_begun(request: web.Request, answer: web.Response) -> web.StreamResponse:
-    """A stream that has begun can only be cut, so that its reader sees that it is not whole."""
-    begun = request.get("stream")
-    if begun is None:
-        return answer
-    if request.transport is not None:
-        request.transport.abort()
-    stream: web.StreamResponse = begun
-    return stream
+@contextmanager
+def begun(request: web.Request) -> Iterator[None]:
+    """Around a response that has begun: it can only be cut, so that its reader sees that it is not whole."""
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except Exception:
+        log.exception("%s %s broke off", request.method, request.path)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the response was cut off") from None

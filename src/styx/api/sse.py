@@ -8,16 +8,16 @@ cut, ends with an event named `end`: readers that reconnect by themselves know t
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiohttp import web
 
-from styx.api.problems import HttpProblem, document
+from styx.api.problems import HttpProblem, begun, document
 from styx.errors import StyxError
 
-__all__ = ["STREAMS", "Stream", "Streams", "last_event_id"]
+__all__ = ["STREAMS", "Stream", "Streams", "last_event_id", "streaming"]
 
 BEAT = 15.0
 SLOW = 30.0
@@ -49,31 +49,13 @@ STREAMS = web.AppKey("streams", Streams)
 
 
 class Stream:
-    """A response in pieces: SSE by default, or any other media type through `write`."""
+    """A response in pieces: SSE by default, or any other media type through `write`. Made by `streaming`."""
 
-    def __init__(self, request: web.Request, *, content_type: str = "text/event-stream", beat: float = BEAT) -> None:
-        self._request = request
-        self._beat = beat
-        self._beats: asyncio.Task[None] | None = None
+    def __init__(self, content_type: str) -> None:
         self.response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self.response.content_type = content_type
         if content_type.startswith("text/"):
             self.response.charset = "utf-8"
-
-    async def __aenter__(self) -> Self:
-        await self.response.prepare(self._request)
-        self._request["stream"] = self.response  # see problems._unless_begun
-        self._request.app[STREAMS].add()
-        if self.response.content_type == "text/event-stream":
-            await self.write(b": styx\n\n")
-            self._beats = asyncio.create_task(self._keep_alive(), name="sse-beat")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._beats is not None:
-            self._beats.cancel()
 
     async def write(self, data: bytes) -> None:
         try:
@@ -94,13 +76,33 @@ class Stream:
     async def end(self) -> None:
         await self.send({}, event="end")
 
-    async def _keep_alive(self) -> None:
+    async def keep_alive(self, beat: float) -> None:
         while True:
-            await asyncio.sleep(self._beat)
+            await asyncio.sleep(beat)
             try:
                 await self.write(b": still here\n\n")
             except ConnectionError:
                 return
+
+
+@asynccontextmanager
+async def streaming(
+    request: web.Request, content_type: str = "text/event-stream", *, beat: float = BEAT
+) -> AsyncIterator[Stream]:
+    """A stream that has begun. An error inside cuts the connection, and the reader sees that it has not all."""
+    stream = Stream(content_type)
+    await stream.response.prepare(request)
+    request.app[STREAMS].add()
+    with begun(request):
+        if content_type != "text/event-stream":
+            yield stream
+            return
+        await stream.write(b": styx\n\n")
+        beats = asyncio.create_task(stream.keep_alive(beat), name="sse-beat")
+        try:
+            yield stream
+        finally:
+            beats.cancel()
 
 
 def last_event_id(request: web.Request, default: int) -> int:
