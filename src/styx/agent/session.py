@@ -135,7 +135,7 @@ class Session:
         self._incarnation = ""
         self._held: dict[int, int] = {}
         self._since: dict[int, int] = {}  # running attempts: when they started
-        self._refused_here: set[int] = set()  # reported, though the owner never knew them
+        self._ended_here: set[int] = set()  # reported, though the owner never knew them
         self._doomed: set[int] = set()  # the server wants none of these; forgotten when they have ended
         self._orders: list[AgentToOwner] = []  # wait for the owner
         self._greeted_at = 0
@@ -232,7 +232,8 @@ class Session:
 
     def unable(self, start: OwnerStart, reason: str, now: int) -> Out:
         """The shell could not do what must come before this start: its attempts are given back."""
-        return self._answer(now, lambda out, at: self._reject((run.attempt for run in start.runs), reason, at))
+        attempts = [run.attempt for run in start.runs]
+        return self._answer(now, lambda _, at: self._end_here(attempts, Outcome.REJECTED, reason, at))
 
     # -- time, and the end --------------------------------------------------------------------------------------
 
@@ -348,7 +349,7 @@ class Session:
         stale = bool(self._held or self._doomed or self._window.owed)
         self._held.clear()
         self._since.clear()
-        self._refused_here.clear()
+        self._ended_here.clear()
         self._doomed.clear()
         self._orders.clear()
         self._reports.clear()
@@ -397,16 +398,18 @@ class Session:
         attempts = [run.attempt for run in runs]
         held.update(dict.fromkeys(attempts, QUEUED))
         if self.draining:
-            self._reject(attempts, "the agent takes nothing new", now)
+            self._end_here(attempts, Outcome.REJECTED, "the agent takes nothing new", now)
             return
         folder = self._results.use(message.spec.job, message.spec.task, attempts)
         out.to_owner.append(OwnerStart(message.spec, runs, folder))
 
-    def _reject(self, attempts: Iterable[int], reason: str, now: int) -> None:
+    def _end_here(self, attempts: Iterable[int], outcome: Outcome, reason: str, now: int) -> None:
+        """Report the end of attempts that the owner does not hold."""
         for attempt in attempts:
             self._held[attempt] = REPORTED
-            self._refused_here.add(attempt)
-            self._reports.ended(AttemptEnding(attempt, Outcome.REJECTED, reason=reason), now)
+            self._since.pop(attempt, None)
+            self._ended_here.add(attempt)
+            self._reports.ended(AttemptEnding(attempt, outcome, reason=reason), now)
 
     def _files(self, message: Files, out: Out, now: int) -> None:
         out.files += self._results.write(message)
@@ -436,8 +439,8 @@ class Session:
             self._since.pop(attempt, None)
             self._reports.forget(attempt)
             self._results.leave(attempt)
-            if attempt in self._refused_here:
-                self._refused_here.discard(attempt)
+            if attempt in self._ended_here:
+                self._ended_here.discard(attempt)
             elif state == REPORTED:
                 ended.append(attempt)
                 self._window.settle(attempt)
@@ -480,7 +483,7 @@ class Session:
         """Everything held is gone with its owner. The server learns that from the new boot in the next Hello."""
         for attempt in self._held:
             self._reports.forget(attempt)
-        self._held = dict.fromkeys(self._refused_here, REPORTED)
+        self._held = dict.fromkeys(self._ended_here, REPORTED)
         self._since.clear()
         self._doomed.clear()
 
@@ -497,8 +500,10 @@ class Session:
         for order in self._orders:
             if isinstance(order, OwnerStart):
                 known.update(run.attempt for run in order.runs)
-        missing = [a for a, state in self._held.items() if state != REPORTED and a not in known]
-        self._reject(missing, "the owner process does not hold it", now)
+        for attempt, state in list(self._held.items()):
+            if state != REPORTED and attempt not in known:
+                outcome = Outcome.REJECTED if state == QUEUED else Outcome.LOST
+                self._end_here((attempt,), outcome, "the owner process does not hold it", now)
         self._doomed &= known
 
     def _owner_started(self, message: OwnerStarted, out: Out, now: int) -> None:

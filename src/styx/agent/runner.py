@@ -1,0 +1,320 @@
+"""The shell around a session: two conversations, a clock, and the disk.
+
+Each of the two ports has a reader that feeds the session and a writer that sends what has gathered; the session's answers
+are carried out in one place, `_perform`. When a connection ends it is opened again after a wait that grows, with jitter
+added after the cap so that agents that lost one server together do not come back together.
+
+What waits to be sent is bounded by what the session lets itself owe: output by its window, the rest by what is held.
+Heartbeats go before everything else that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from styx.agent.folders import apply
+from styx.agent.ports import Dial, OpenOwner, Port
+from styx.agent.session import LinkState, Out, Session, Vitals
+from styx.aiokit.backoff import Backoff
+from styx.errors import Busy, ProtocolError, StyxError, Unreachable
+from styx.protocol.messages import AgentMessage, Heartbeat, Output
+from styx.protocol.owner import AgentToOwner, OwnerStart
+
+__all__ = ["AgentRunner", "Refusal", "boottime"]
+
+SEND_LIMIT = 30.0  # seconds for one batch; a peer that takes longer is gone
+PARTING = 5.0  # seconds for the last messages of an agent that has drained
+_BATCH = 1 << 20  # bytes of output in one batch
+
+log = logging.getLogger("styx.agent")
+
+M = TypeVar("M")
+
+
+class Refusal(StyxError):
+    """The server, or the owner, will never have this agent."""
+
+    exit_code = 1
+    code = "refused"
+
+
+def boottime() -> int:
+    """Milliseconds on a clock that never goes back and, where there is one, runs through suspend."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+
+
+class Outbox(Generic[M]):
+    """What waits to be sent over one connection."""
+
+    def __init__(self) -> None:
+        self._urgent: list[M] = []
+        self._messages: list[M] = []
+        self._ready = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, messages: list[M]) -> None:
+        for message in messages:
+            (self._urgent if type(message) is Heartbeat else self._messages).append(message)
+        self._ready.set()
+        self._idle.clear()
+
+    def clear(self) -> None:
+        self._urgent.clear()
+        self._messages.clear()
+        self._ready.clear()
+        self._idle.set()
+
+    async def take(self) -> list[M]:
+        """What has gathered, liveness first, up to a bound; waits until there is something."""
+        while not self._messages and not self._urgent:
+            self._ready.clear()
+            self._idle.set()
+            await self._ready.wait()
+        batch, self._urgent = self._urgent, []
+        size = taken = 0
+        for message in self._messages:
+            taken += 1
+            if isinstance(message, Output):
+                size += len(message.data)
+                if size >= _BATCH:
+                    break
+        batch += self._messages[:taken]
+        del self._messages[:taken]
+        return batch
+
+    async def sent(self) -> None:
+        """Until nothing waits."""
+        await self._idle.wait()
+
+
+class AgentRunner:
+    """Runs a session with an owner and a server until it has drained. To leave without draining, cancel `run`: programs stay
+    with the owner, unless it is tied to this process."""
+
+    def __init__(
+        self,
+        session: Session,
+        open_owner: OpenOwner,
+        dial: Dial,
+        *,
+        vitals: Callable[[], Vitals] = Vitals,
+        clock: Callable[[], int] = boottime,
+        backoff: Callable[[], Backoff] = lambda: Backoff(0.2, 30.0, jitter=1.0),
+    ) -> None:
+        self.session = session
+        self._open_owner = open_owner
+        self._dial = dial
+        self._vitals = vitals
+        self._clock = clock
+        self._server_backoff = backoff()
+        self._owner_backoff = backoff()
+        self._to_server: Outbox[AgentMessage] = Outbox()
+        self._to_owner: Outbox[AgentToOwner] = Outbox()
+        self._redial = asyncio.Event()
+        self._reopen = asyncio.Event()
+        self._room = asyncio.Event()  # the window has room for more output
+        self._room.set()
+        self._alarm = asyncio.Event()
+        self._alarm_at: int | None = None
+        self._retry = 0
+        self._unreachable = ""  # the last complaint, so that it is made once
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Returns once drained. Raises NotAllowed, Refusal, or what kept the owner from starting."""
+        parts = [
+            asyncio.create_task(self._own(), name="agent-owner"),
+            asyncio.create_task(self._serve(), name="agent-server"),
+            asyncio.create_task(self._watch(), name="agent-clock"),
+        ]
+        try:
+            await asyncio.wait([*parts, self._over], return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                if part.done():
+                    part.result()
+            self._over.result()
+            await self._part()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+
+    def drain(self, reason: str = "the agent was asked to stop") -> None:
+        """Take nothing new; `run` returns when what runs has ended and all is handed over."""
+        self._perform(self.session.drain(self._clock(), reason))
+
+    async def _part(self) -> None:
+        """The last words: goodbye to the server, and the owner may go."""
+        try:
+            async with asyncio.timeout(PARTING):
+                if self.session.state is LinkState.WELCOME:
+                    await self._to_server.sent()
+                await self._to_owner.sent()
+        except TimeoutError:
+            log.warning("left without having said goodbye to everybody")
+
+    # -- the two conversations ----------------------------------------------------------------------------------
+
+    async def _own(self) -> None:
+        while True:
+            try:
+                port = await self._open_owner()
+            except (OSError, StyxError) as error:
+                if not self._owner_backoff.failures:
+                    log.error("the owner process cannot be reached: %s", error)
+                if self._owner_backoff.failures >= 3:
+                    raise Refusal(f"the owner process cannot be started: {error}") from error
+                await asyncio.sleep(self._owner_backoff.next())
+                continue
+            self._reopen.clear()
+            reason = await self._converse(port, self._to_owner, self._hear_owner, self._reopen, self._room)
+            self._perform(self.session.owner_gone(self._clock()))
+            self._to_owner.clear()
+            if reason:
+                log.warning("the owner process is gone: %s", reason)
+                await asyncio.sleep(self._owner_backoff.next())
+
+    async def _serve(self) -> None:
+        always = asyncio.Event()
+        always.set()
+        while True:
+            port = await self._reach()
+            self._redial.clear()
+            self._to_server.clear()
+            self._perform(self.session.connected(self._clock()))
+            reason = await self._converse(port, self._to_server, self._hear_server, self._redial, always)
+            if self.session.state is LinkState.WELCOME:
+                self._server_backoff.reset()
+            self._perform(self.session.disconnected(self._clock()))
+            wait = self._retry / 1_000 + self._server_backoff.next()
+            self._retry = 0
+            log.warning(
+                "the link to the server ended%s; dialling again in %.1f s", f": {reason}" if reason else "", wait
+            )
+            await asyncio.sleep(wait)
+
+    async def _reach(self) -> Any:
+        """A connection to the server, however long it takes."""
+        while True:
+            try:
+                port = await self._dial()
+            except (Unreachable, Busy) as error:
+                wait = self._server_backoff.next()
+                if isinstance(error, Busy):
+                    wait += error.retry_after
+                if error.message != self._unreachable:
+                    self._unreachable = error.message
+                    log.warning("%s; trying on", error.message)
+                await asyncio.sleep(wait)
+            else:
+                self._unreachable = ""
+                return port
+
+    async def _converse(
+        self,
+        port: Port[Any, Any],
+        outbox: Outbox[Any],
+        hear: Callable[[list[Any]], None],
+        hang_up: asyncio.Event,
+        may_read: asyncio.Event,
+    ) -> str:
+        """Read and write until the other side is gone, or until told to hang up; says why it ended."""
+
+        async def read() -> None:
+            while True:
+                await may_read.wait()
+                hear(await port.recv())
+
+        async def write() -> None:
+            while True:
+                batch = await outbox.take()
+                async with asyncio.timeout(SEND_LIMIT):
+                    await port.send(batch)
+
+        parts = [asyncio.create_task(part) for part in (read(), write(), _until(hang_up))]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        except TimeoutError:
+            return f"it took nothing for {SEND_LIMIT:g} s"
+        except (ConnectionError, ProtocolError) as error:
+            return str(error) or type(error).__name__
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+            await port.close()
+        return ""
+
+    def _hear_server(self, messages: list[Any]) -> None:
+        self._perform(self.session.received_all(messages, self._clock()))
+
+    def _hear_owner(self, messages: list[Any]) -> None:
+        self._owner_backoff.reset()
+        self._perform(self.session.owner_said_all(messages, self._clock()))
+
+    # -- time, and what the session answers ---------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Call `tick` when the session wants it."""
+        while True:
+            self._alarm.clear()
+            self._alarm_at = at = self.session.wake_at
+            try:
+                async with asyncio.timeout(None if at is None else max(0, at - self._clock()) / 1_000):
+                    await self._alarm.wait()
+            except TimeoutError:
+                now = self._clock()
+                if self.session.beat_due(now):
+                    self.session.vitals = self._vitals()
+                self._perform(self.session.tick(now))
+
+    def _perform(self, out: Out) -> None:
+        for note in out.notes:
+            log.info("%s", note)
+        if out.refused and not self._over.done():
+            self._over.set_exception(Refusal(out.refused))
+        if out.files:
+            try:
+                apply(out.files)
+            except OSError as error:
+                self._give_back(out, f"the results it needs cannot be written: {error}")
+        if out.reopen:
+            self._to_owner.clear()
+            self._reopen.set()
+        if out.to_owner:
+            self._to_owner.put(out.to_owner)
+        if out.redial:
+            self._retry = max(self._retry, out.retry)
+            self._redial.set()
+        elif out.to_server:
+            self._to_server.put(out.to_server)
+        if self.session.paused:
+            self._room.clear()
+        else:
+            self._room.set()
+        if self.session.finished and not self._over.done():
+            self._over.set_result(None)
+        at = self.session.wake_at
+        if at is not None and (self._alarm_at is None or at < self._alarm_at):
+            self._alarm.set()
+
+    def _give_back(self, out: Out, reason: str) -> None:
+        """The disk did not take the files: what needs them is not started."""
+        folders = {order.folder for order in out.files}
+        starts = [order for order in out.to_owner if isinstance(order, OwnerStart) and order.results in folders]
+        out.to_owner = [order for order in out.to_owner if order not in starts]
+        for start in starts:
+            answer = self.session.unable(start, reason, self._clock())
+            out.to_server += answer.to_server
+            out.to_owner += answer.to_owner
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
