@@ -8,6 +8,7 @@
     ├── Conflict             the thing is not in a state that allows this (exit 2, HTTP 409)
     ├── NoFit                no known place could ever hold a task (exit 75, HTTP 422)
     ├── Busy                 try again later (exit 75, HTTP 429 or 503)
+    ├── TooSlow              a reader of the event stream did not keep up; it says where to resume (exit 75)
     ├── NotAllowed           the token may not do this (exit 77, HTTP 401 or 403)
     ├── Unreachable          no server answers there (exit 69)
     ├── WaitTimeout          the caller's own time ran out (exit 124)
@@ -41,6 +42,7 @@ __all__ = [
     "StoreLocked",
     "StyxError",
     "SyncFailed",
+    "TooSlow",
     "Unreachable",
     "UsageError",
     "WaitTimeout",
@@ -146,6 +148,19 @@ class Busy(StyxError):
         super().__init__(message)
         self.retry_after = retry_after
         self.status = status
+
+
+class TooSlow(StyxError):
+    """The reader of an event stream did not keep up and was dropped. `resume` is the id of the last event it got: asking for
+    events after it goes on without a gap."""
+
+    exit_code = 75
+    status = 429
+    code = "too-slow"
+
+    def __init__(self, message: str, *, resume: int) -> None:
+        super().__init__(message, hint=f"go on after event {resume}")
+        self.resume = resume
 
 
 class NotAllowed(StyxError):

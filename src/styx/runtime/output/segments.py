@@ -67,6 +67,11 @@ class SegmentWriter:
         self._position = end
         return self.number, start
 
+    def end(self) -> int:
+        """Let the next batch begin a new segment; returns the number of the one that has ended, 0 when there was none."""
+        self.close()
+        return self.number
+
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)

@@ -235,10 +235,17 @@ class OutputStore:
         finally:
             state.holds -= 1
 
+    async def roll(self) -> None:
+        """Write on in a new segment, and wait until all that is in the older ones is committed. Called before `Store.prune`,
+        so that a segment nobody points at stays one that nobody points at."""
+        last = await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.end)
+        while any(number <= last for number in self._uncommitted_rows):
+            await self._wait()
+
     async def drop(self, segments: Iterable[int]) -> int:
-        """Delete segments that no row in the tables points at (what `Store.prune` returned). Returns the bytes given back."""
-        busy = self._uncommitted_rows.keys() | {self._writer.number}
-        numbers = [number for number in segments if number not in busy]
+        """Delete segments that no row in the tables points at (what `Store.prune` returned after `roll`). Returns the bytes
+        given back."""
+        numbers = [number for number in segments if number not in self._uncommitted_rows]
         for number in numbers:
             self._segments.forget(number)
         return await asyncio.to_thread(self._unlink, numbers)
