@@ -1,4 +1,5 @@
--- Every statement of the store, by name. Parameters are numbered where a record's fields are passed as they stand.
+-- Every statement of the store, by name. ROWS(n) stands for as many rows of n parameters as there are records: each
+-- step of a statement gives up Python's lock and must get it back, which a busy loop makes dear, so many rows share a step.
 
 -- ===== meta =====
 
@@ -48,11 +49,11 @@ UPDATE meta SET incarnation = ?, epoch = epoch + 1 WHERE one = 1;
 
 -- name: stage_task
 -- (place, spec, needs)
-INSERT INTO tasks (place, spec, needs) VALUES (?, ?, ?);
+INSERT INTO tasks (place, spec, needs) VALUES ROWS(3);
 
 -- name: stage_job
 -- A job with tasks and no acceptance yet.
-INSERT OR IGNORE INTO orphans (job) VALUES (?);
+INSERT OR IGNORE INTO orphans (job) VALUES ROWS(1);
 
 -- name: unstage_job
 -- It will never be accepted; its tasks are swept later.
@@ -60,20 +61,21 @@ INSERT OR REPLACE INTO orphans (job, dropped) VALUES (?, 1);
 
 -- name: adopt_job
 -- An accepted job is no orphan.
-DELETE FROM orphans WHERE job = ?;
+DELETE FROM orphans WHERE job IN (VALUES ROWS(1));
 
 -- name: accept_job
 -- A JobAccepted.
 INSERT INTO jobs (job, id, tail, name, spec, tasks, elements, accepted_at, key, digest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES ROWS(10);
 
 -- name: keep_key
 -- The first job that came with a key keeps it.
-INSERT OR IGNORE INTO keys (key, job) VALUES (?, ?);
+INSERT OR IGNORE INTO keys (key, job) VALUES ROWS(2);
 
 -- name: cancel_job
 -- The fields of JobCancelling.
-UPDATE jobs SET state = 'CANCELLING', cancelling_at = ?2, cancel_reason = ?3 WHERE job = ?1;
+UPDATE jobs SET state = 'CANCELLING', cancelling_at = r.column2, cancel_reason = r.column3
+FROM (VALUES ROWS(3)) AS r WHERE job = r.column1;
 
 -- name: revive_job
 -- The fields of JobRevived.
@@ -83,29 +85,32 @@ WHERE job = ?1 AND ?2 IS NOT NULL;
 
 -- name: end_job
 -- (job, state, at, code, counts, reason)
-UPDATE jobs SET state = ?2, ended_at = ?3, code = ?4, counts = ?5, reason = ?6 WHERE job = ?1;
+UPDATE jobs SET state = r.column2, ended_at = r.column3, code = r.column4, counts = r.column5, reason = r.column6
+FROM (VALUES ROWS(6)) AS r WHERE job = r.column1;
 
 -- name: assign
 -- The fields of AttemptAssigned.
-INSERT INTO attempts (attempt, job, task, idx, number, node, assigned_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
+INSERT INTO attempts (attempt, job, task, idx, number, node, assigned_at) VALUES ROWS(7);
 
 -- name: start
 -- The fields of AttemptStarted.
-UPDATE attempts SET started_at = ?2 WHERE attempt = ?1;
+UPDATE attempts SET started_at = r.column2 FROM (VALUES ROWS(2)) AS r WHERE attempt = r.column1;
 
 -- name: cancel
 -- The fields of AttemptCancelling.
-UPDATE attempts SET cancelling_at = ?2, cancel_reason = ?3 WHERE attempt = ?1;
+UPDATE attempts SET cancelling_at = r.column2, cancel_reason = r.column3
+FROM (VALUES ROWS(3)) AS r WHERE attempt = r.column1;
 
 -- name: finish
--- The fields of AttemptEnded; job, task and index (?2 to ?4) stand in the row already.
-UPDATE attempts SET outcome = ?5, code = ?6, state = ?7, ended_at = ?8, started_at = ?9, due = ?10, spent = ?11,
-    reason = ?12, result = ?13, stdout = ?14, stderr = ?15
-WHERE attempt = ?1;
+-- The fields of AttemptEnded; job, task and index (columns 2 to 4) stand in the row already.
+UPDATE attempts SET outcome = r.column5, code = r.column6, state = r.column7, ended_at = r.column8,
+    started_at = r.column9, due = r.column10, spent = r.column11, reason = r.column12, result = r.column13,
+    stdout = r.column14, stderr = r.column15
+FROM (VALUES ROWS(15)) AS r WHERE attempt = r.column1;
 
 -- name: add_span
 -- (job, task, first, count, state, at, after, reason)
-INSERT INTO spans (job, task, first, count, state, at, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO spans (job, task, first, count, state, at, after, reason) VALUES ROWS(8);
 
 -- name: link_node
 -- A NodeLinked; whatever happened to the node before no longer holds.
@@ -130,11 +135,11 @@ INSERT INTO events (last, first, at, payload) VALUES (?, ?, ?, ?);
 
 -- name: add_output
 -- The fields of OutputRow; a piece sent again replaces itself.
-INSERT OR REPLACE INTO outputs (attempt, stream, offset, length, segment, position) VALUES (?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO outputs (attempt, stream, offset, length, segment, position) VALUES ROWS(6);
 
 -- name: set_mark
 -- The fields of ReportMark; only the latest session of an agent matters.
-INSERT OR REPLACE INTO marks (agent, session, number) VALUES (?, ?, ?);
+INSERT OR REPLACE INTO marks (agent, session, number) VALUES ROWS(3);
 
 -- ===== jobs =====
 

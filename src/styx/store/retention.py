@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from styx.store.statements import SQL
+from styx.store.statements import SQL, for_rows
 from styx.store.write import place
 
 __all__ = ["drop_oldest", "dropped_jobs", "forsake_staged", "free_segments", "sweep", "trim_events"]
@@ -73,7 +73,7 @@ def sweep(connection: sqlite3.Connection, job: int, segments: set[int]) -> bool:
         ]
         done = max(swept) < STEP
         if done:
-            connection.execute(SQL["adopt_job"], (job,))
+            connection.execute(for_rows("adopt_job", 1), (job,))
         return done
 
 

@@ -6,11 +6,14 @@ statement without a description or an empty one is refused at import, so a slip 
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from importlib.resources import files
 
-__all__ = ["SQL", "parse"]
+__all__ = ["SQL", "for_rows", "parse"]
 
 _HEADER = "-- name:"
+_ROWS = re.compile(r"ROWS\((\d+)\)")
 
 
 def parse(text: str) -> dict[str, str]:
@@ -30,3 +33,14 @@ def parse(text: str) -> dict[str, str]:
 
 
 SQL = parse((files("styx.store") / "queries.sql").read_text("utf-8"))
+
+
+@cache
+def for_rows(name: str, count: int) -> str:
+    """The statement `name` for `count` rows of parameters, which are passed one row behind the other."""
+
+    def expand(match: re.Match[str]) -> str:
+        row = f"({', '.join('?' * int(match[1]))})"
+        return ", ".join([row] * count)
+
+    return _ROWS.sub(expand, SQL[name])

@@ -1,7 +1,8 @@
 """From a batch to the tables, in one transaction and one hop to the writer's thread.
 
-Records are sorted into lists by type, and each list is one `executemany` of its fields as they stand in the record: a
-record costs one tuple. The order of the lists is an order in which the statements may run: an attempt is assigned before it
+Records are sorted into lists by type, and each list is written by a few statements of many rows, its fields as they stand
+in the records: a record costs one tuple. `executemany` would give up Python's lock and take it again three times a row,
+and while the loop is busy each of these can cost the 5 ms of the interpreter's switch interval. The order of the lists is an order in which the statements may run: an attempt is assigned before it
 is started, and started before it ends; other tables do not care. Only a job that is revived must see its records in the
 order they were stated; a batch with one goes the slower way for records about jobs.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import msgspec
@@ -43,7 +44,7 @@ from styx.core.states import Outcome, TaskState
 from styx.errors import StaleEpoch
 from styx.store.base import Batch
 from styx.store.rows import no_such_record
-from styx.store.statements import SQL
+from styx.store.statements import SQL, for_rows
 
 __all__ = ["place", "write"]
 
@@ -51,16 +52,18 @@ _pack = msgspec.msgpack.Encoder().encode
 
 _JOB_RECORDS = (TasksStaged, JobUnstagedRecord, JobAccepted, JobCancelling, JobRevived, JobEnded)
 _ATTEMPT_RECORDS = (
-    (AttemptAssigned, SQL["assign"]),
-    (AttemptStarted, SQL["start"]),
-    (AttemptCancelling, SQL["cancel"]),
-    (AttemptEnded, SQL["finish"]),
+    (AttemptAssigned, "assign"),
+    (AttemptStarted, "start"),
+    (AttemptCancelling, "cancel"),
+    (AttemptEnded, "finish"),
 )
 _NODE_RECORDS = (NodeLinked, NodeSuspected, NodeLost, NodeShifted)
 _SPANS_RECORDS = (SpansEnded, SpansReset)
 _DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved)
 
 _KNOWN = frozenset({*_JOB_RECORDS, *(kind for kind, _ in _ATTEMPT_RECORDS), *_NODE_RECORDS, *_SPANS_RECORDS, *_DERIVED})
+
+_SIZES = (128, 32, 8, 1)
 
 # sqlite3 takes plain ints at once and asks around for others; these two it meets once for each attempt.
 sqlite3.register_adapter(Outcome, int)
@@ -112,9 +115,9 @@ def _write(connection: sqlite3.Connection, epoch: int, batch: Batch, by_type: di
         for kind in _JOB_RECORDS:
             if kind in by_type:
                 _JOB_WRITERS[kind](connection, by_type[kind])
-    for kind, statement in _ATTEMPT_RECORDS:
+    for kind, name in _ATTEMPT_RECORDS:
         if kind in by_type:
-            connection.executemany(statement, map(astuple, by_type[kind]))
+            _insert(connection, name, map(astuple, by_type[kind]))
     if SpansEnded in by_type or SpansReset in by_type:
         _spans(connection, [record for record in batch.records if isinstance(record, _SPANS_RECORDS)])
     if any(kind in by_type for kind in _NODE_RECORDS):
@@ -124,21 +127,33 @@ def _write(connection: sqlite3.Connection, epoch: int, batch: Batch, by_type: di
     if batch.events:
         connection.execute(SQL["add_events"], (batch.last_event, batch.first_event, batch.at, batch.events))
     if outputs:
-        connection.executemany(SQL["add_output"], map(astuple, outputs))
+        _insert(connection, "add_output", map(astuple, outputs))
     if batch.marks:
-        connection.executemany(SQL["set_mark"], map(astuple, batch.marks))
+        _insert(connection, "set_mark", map(astuple, batch.marks))
+
+
+def _insert(connection: sqlite3.Connection, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Run a statement over all rows, the most that fit into each of a few prepared sizes at a time."""
+    left = list(rows)
+    first = 0
+    for size in _SIZES:
+        statement = for_rows(name, size)
+        while len(left) - first >= size:
+            connection.execute(statement, tuple(chain.from_iterable(left[first : first + size])))
+            first += size
 
 
 def _staged(connection: sqlite3.Connection, records: list[TasksStaged]) -> None:
-    connection.executemany(
-        SQL["stage_task"],
+    _insert(
+        connection,
+        "stage_task",
         [
             (place(record.job, task), _pack(spec), _pack(needs))
             for record in records
             for task, (spec, needs) in enumerate(zip(record.tasks, record.needs, strict=True), record.first)
         ],
     )
-    connection.executemany(SQL["stage_job"], [(record.job,) for record in records])
+    _insert(connection, "stage_job", [(record.job,) for record in records])
 
 
 def _unstaged(connection: sqlite3.Connection, records: list[JobUnstagedRecord]) -> None:
@@ -151,13 +166,13 @@ def _accepted(connection: sqlite3.Connection, records: list[JobAccepted]) -> Non
         identifier = r.id.to_bytes(16, "big")
         tail = bytes.fromhex(identifier.hex()[::-1])
         rows.append((r.job, identifier, tail, r.spec.name, _pack(r.spec), r.tasks, r.elements, r.at, r.key, r.digest))
-    connection.executemany(SQL["accept_job"], rows)
-    connection.executemany(SQL["adopt_job"], [(record.job,) for record in records])
-    connection.executemany(SQL["keep_key"], [(record.key, record.job) for record in records if record.key])
+    _insert(connection, "accept_job", rows)
+    _insert(connection, "adopt_job", [(record.job,) for record in records])
+    _insert(connection, "keep_key", [(record.key, record.job) for record in records if record.key])
 
 
 def _cancelling(connection: sqlite3.Connection, records: list[JobCancelling]) -> None:
-    connection.executemany(SQL["cancel_job"], map(astuple, records))
+    _insert(connection, "cancel_job", map(astuple, records))
 
 
 def _revived(connection: sqlite3.Connection, records: list[JobRevived]) -> None:
@@ -165,8 +180,9 @@ def _revived(connection: sqlite3.Connection, records: list[JobRevived]) -> None:
 
 
 def _ended(connection: sqlite3.Connection, records: list[JobEnded]) -> None:
-    connection.executemany(
-        SQL["end_job"],
+    _insert(
+        connection,
+        "end_job",
         [(r.job, r.state.value, r.at, r.code, _pack(r.counts), r.reason) for r in records],
     )
 
@@ -182,8 +198,9 @@ _JOB_WRITERS: dict[type, Any] = {
 
 
 def _spans(connection: sqlite3.Connection, records: Iterable[SpansEnded | SpansReset]) -> None:
-    connection.executemany(
-        SQL["add_span"],
+    _insert(
+        connection,
+        "add_span",
         [
             (r.job, *span, r.state, r.at, r.after, r.reason)
             if isinstance(r, SpansEnded)
