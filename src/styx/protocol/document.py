@@ -16,15 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
+from styx.core.graph import check, name_problem
 from styx.core.ids import MAX_TASKS
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, Priority, TaskSpec
-from styx.errors import SpecError
+from styx.errors import Problem, SpecError
 from styx.protocol import fields
-from styx.protocol.findings import Findings, Path
-from styx.protocol.units import got
+from styx.protocol.findings import Findings, Path, path_text
+from styx.core.units import got
+from styx.protocol.yaml12 import Marked, parse_yaml
 
-__all__ = ["collect", "read_job", "read_task"]
+__all__ = ["parse_yaml", "read_job", "read_task"]
 
 MAX_ARGUMENTS = 1 << 20  # bytes of argv and environment together; Linux takes about twice that
 
@@ -46,6 +50,7 @@ _ONLY_TASK: dict[str, _Reader] = {
 _READERS = _COMMON | _ONLY_TASK
 _SHARED_KEYS = ("resources", "env", "workdir", *_COMMON)
 _COMMAND_KEYS = ("run", "command", "args")
+_NAME_HINT = "use letters, digits, '-', '_' and '.'"
 _TASK_KEYS = (*_COMMAND_KEYS, *_SHARED_KEYS, *_ONLY_TASK)
 _JOB_KEYS = ("name", "priority", "deadline", "labels", "host", "cwd")
 
@@ -54,38 +59,51 @@ def read_job(document: object, *, host: str = "", cwd: str = "", default_name: s
     """A JobSpec from a document: a DAG under `tasks`, or one task with `run` or `command` at its top.
 
     `host` and `cwd` say where the caller is, unless the document does; relative working folders are meant from `cwd`.
-    Raises SpecError with every problem.
+    Raises SpecError with every problem; those of a document from `parse_yaml` have a line and a column.
     """
-    spec, findings = collect(document, host=host, cwd=cwd, default_name=default_name)
-    if spec is None:
-        raise SpecError(findings.problems)
-    return spec
+    return _read(document, host, cwd, default_name, False)
 
 
 def read_task(document: object, *, host: str = "", cwd: str = "") -> JobSpec:
     """A JobSpec of one task from `{"name", "command", "args", ...}`; its name defaults to the program's."""
-    spec, findings = collect(document, host=host, cwd=cwd, single=True)
-    if spec is None:
+    return _read(document, host, cwd, "", True)
+
+
+def _read(document: object, host: str, cwd: str, default_name: str, single: bool) -> JobSpec:
+    reader = _Document(host, cwd)
+    findings = reader.findings
+    spec = None
+    if not isinstance(document, dict):
+        hint = "begin with 'run: ...' for one task or 'tasks:' for several"
+        findings.add((), f"a task file is a mapping, this is {got(document)}", hint)
+    elif single or ("tasks" not in document and any(key in document for key in _COMMAND_KEYS)):
+        spec = reader.single(document)
+    else:
+        spec = reader.dag(document, default_name)
+        if spec is not None and not findings.full:
+            findings.join(_graph_problems(spec, isinstance(document["tasks"], list)))
+    if isinstance(document, Marked):
+        findings.locate(document)
+    if spec is None or findings.problems:
         raise SpecError(findings.problems)
     return spec
 
 
-def collect(
-    document: object, *, host: str = "", cwd: str = "", default_name: str = "job", single: bool = False
-) -> tuple[JobSpec | None, Findings]:
-    """The spec, or None and the findings that say why; for readers that add lines and columns to them."""
-    reader = _Document(host, cwd)
-    if not isinstance(document, dict):
-        hint = "begin with 'run: ...' for one task or 'tasks:' for several"
-        reader.findings.add((), f"a task file is a mapping, this is {got(document)}", hint)
-        return None, reader.findings
-    one = single or ("tasks" not in document and any(key in document for key in _COMMAND_KEYS))
-    spec = reader.single(document) if one else reader.dag(document, default_name)
-    if spec is not None and not reader.findings.full:
-        from styx.core.graph import check
+def _graph_problems(spec: JobSpec, listed: bool) -> list[Problem]:
+    """What the graph has to say. It knows tasks by name; in a list their places are positions."""
+    _, problems = check(spec)
+    if not listed or not problems:
+        return problems
+    # Of two tasks with one name the later one is in the way.
+    places = {path_text(("tasks", task.name)): path_text(("tasks", n)) for n, task in enumerate(spec.tasks)}
+    return [replace(problem, path=_at_position(problem.path, places)) for problem in problems]
 
-        reader.findings.problems.extend(check(spec))
-    return (None if reader.findings.problems else spec), reader.findings
+
+def _at_position(path: str, places: dict[str, str]) -> str:
+    cut = len(path)
+    while cut > 0 and path[:cut] not in places:
+        cut = max(path.rfind(".", 0, cut), path.rfind("[", 0, cut))
+    return places[path[:cut]] + path[cut:] if cut > 0 else path
 
 
 class _Document:
@@ -166,8 +184,10 @@ class _Document:
             value, path = document[key], (key,)
             if key == "name":
                 name = fields.argument_text(value)
-                if wrong := fields.name_problem(value if name is None else name):
-                    findings.value(path, wrong)
+                if name is None:
+                    findings.value(path, f"text, got {got(value)}")
+                elif wrong := name_problem(name):
+                    findings.add(path, f"the name {got(name)} {wrong}", _NAME_HINT)
                 else:
                     job["name"] = name
             elif key == "priority":
@@ -203,11 +223,8 @@ class _Document:
                     break
         else:
             for key, value in raw.items():
-                name = key if isinstance(key, str) else fields.argument_text(key)
-                path = ("tasks", str(key))
-                if wrong := fields.name_problem(key if name is None else name):
-                    findings.add(path, f"the name of a task must be {wrong}", key=True)
-                tasks.append(self._task(name or str(key), value, path))
+                name = fields.argument_text(key) or ""
+                tasks.append(self._task(name, value, ("tasks", name)))
                 if findings.full:
                     break
         return tasks
@@ -217,13 +234,13 @@ class _Document:
         if not isinstance(value, dict):
             self.findings.value(path, f"a mapping with a name and a command, got {got(value)}")
             return _placeholder(f"#{position + 1}")
-        raw = value.get("name")
-        name = raw if isinstance(raw, str) else fields.argument_text(raw)
-        if wrong := fields.name_problem(raw if name is None else name):
-            hint = "" if "name" in value else "give each task of a list a name"
-            self.findings.value((*path, "name") if "name" in value else path, f"named by {wrong}", hint)
-            name = name or f"#{position + 1}"
-        return self._task(name or "", value, path, ("name",))
+        if "name" not in value:
+            self.findings.add(path, "each task of a list needs a name", "add 'name: ...'")
+            return self._task(f"#{position + 1}", value, path)
+        name = fields.argument_text(value["name"])
+        if name is None:
+            self.findings.value((*path, "name"), f"text, got {got(value['name'])}")
+        return self._task(f"#{position + 1}" if name is None else name, value, path, ("name",))
 
     def _task(self, name: str, raw: object, path: Path, elsewhere: tuple[str, ...] = ()) -> TaskSpec:
         """One task. `elsewhere` are keys that the caller has read from the same mapping. After findings, a placeholder
@@ -370,4 +387,4 @@ def _program(task: TaskSpec) -> str:
     """A name for a task that has none: its program's, or the first word of its line."""
     words = task.command[0].split() if task.shell else [task.command[0]]
     name = words[0].replace("\\", "/").rstrip("/").rpartition("/")[2][:60] if words else ""
-    return "task" if fields.name_problem(name) else name
+    return "task" if name_problem(name) else name

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from styx.core.graph import MAX_ARRAY
 from styx.core.resources import Resources
 from styx.core.spec import Backoff, Priority, When
 from styx.protocol.findings import Findings, Path
-from styx.protocol.suggest import did_you_mean, one_of
-from styx.protocol.units import accelerator_counts, byte_count, got, milliseconds, thousandths
+from styx.core.suggest import did_you_mean, one_of
+from styx.core.units import accelerator_counts, byte_count, got, milliseconds, thousandths
 
 __all__ = [
     "Pairs",
@@ -24,7 +25,6 @@ __all__ = [
     "check_workdir",
     "duration",
     "flag",
-    "name_problem",
     "read_array",
     "read_backoff",
     "read_env",
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 MAX_STRING = 131_071  # bytes; the kernel takes no longer single argument or variable (MAX_ARG_STRLEN, less its NUL)
-MAX_ARRAY = 10_000_000
 MAX_NEEDS = 10_000
 MAX_PAIRS = 4_096
 MAX_LABEL = 256
@@ -48,7 +47,6 @@ MAX_LABEL = 256
 Pairs = tuple[tuple[str, str], ...]
 Requirement = tuple[dict[str, Any], Pairs]  # parts of Resources by name, and labels a node must carry
 
-_ELEMENT = re.compile(r".*\.\d+", re.DOTALL)
 _VARIABLE = re.compile(r"[^=\0]+")
 _PLACE_LABELS = ("provider", "region", "zone", "instance_type")
 _PARTS: dict[str, Callable[[object], Any]] = {
@@ -99,21 +97,6 @@ def argument_text(value: object) -> str | None:
             return repr(value) if math.isfinite(value) else None
         return str(value) if abs(value) < 10**4000 else None
     return None
-
-
-def name_problem(name: object) -> str:
-    """Why this cannot be the name of a task, or "". A name is part of references (JOB/NAME.INDEX) and of file names."""
-    if not isinstance(name, str) or not name:
-        return f"text, got {got(name) if name != '' else 'nothing'}"
-    if len(name) > 128 or len(name.encode(errors="replace")) > 200:
-        return "at most 128 characters long"
-    if not name.isprintable():
-        return "printable text on one line"
-    if "/" in name or name[0] in ".-@ " or name[-1] == " ":
-        return f"without '/' and not start with '.', '-', '@' or a space, got {got(name)}"
-    if "." in name and _ELEMENT.fullmatch(name):
-        return f"without a dot and a number at its end, which mean an array's element, got {got(name)}"
-    return ""
 
 
 def flag(findings: Findings, path: Path, value: object) -> bool | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from styx.errors import Problem
-from styx.protocol.suggest import did_you_mean, one_of
+from styx.core.suggest import did_you_mean, one_of
 
 __all__ = ["MAX_PROBLEMS", "Findings", "Path", "path_text"]
 
@@ -26,6 +29,14 @@ def path_text(path: Path) -> str:
     return "".join(parts)
 
 
+class Located(Protocol):
+    """A document that knows where in its text things stand."""
+
+    problems: list[Problem]
+
+    def locate(self, path: str, *, at_key: bool = False) -> tuple[int, int]: ...
+
+
 class Findings:
     """Problems in the order they were met. `at_key` holds the positions of those that are about a key, not its value;
     a reader with lines and columns points there."""
@@ -44,10 +55,25 @@ class Findings:
         if len(self.problems) > MAX_PROBLEMS:
             return
         if len(self.problems) == MAX_PROBLEMS:
-            message, hint, path = f"more than {MAX_PROBLEMS} problems; the others are not shown", "", ()
+            message, hint, path = f"more than {MAX_PROBLEMS} problems; the others are not shown", "", ("tasks",)
         if key:
             self.at_key.add(len(self.problems))
         self.problems.append(Problem(path=path_text(path), message=message, hint=hint))
+
+    def join(self, problems: Sequence[Problem]) -> None:
+        """Add problems that somebody else has found."""
+        room = MAX_PROBLEMS - len(self.problems)
+        self.problems += problems[: max(0, room)]
+        if len(problems) > room:
+            self.add((), "")
+
+    def locate(self, document: Located) -> None:
+        """Give each problem its line and column, join those of the parser, and put all into the order of the text."""
+        located = list(document.problems)
+        for position, problem in enumerate(self.problems):
+            line, column = document.locate(problem.path, at_key=position in self.at_key)
+            located.append(replace(problem, line=line, column=column))
+        self.problems = sorted(located, key=lambda problem: (problem.line, problem.column))
 
     def value(self, path: Path, wanted: str, hint: str = "") -> None:
         """The value at `path` is not what it must be; `wanted` reads on from "must be"."""
@@ -60,4 +86,6 @@ class Findings:
         """There is no such key at `path`."""
         words = list(known)
         hint = did_you_mean(str(key), words) or f"it may be {one_of(sorted(words))}"
+        if key == "<<":
+            hint = "YAML 1.2 has no merge keys; what all tasks share stands at the top of the file"
         self.add((*path, str(key)), f"unknown key {str(key)[:60]!r}{context}", hint, key=True)

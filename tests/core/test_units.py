@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from styx.protocol.units import accelerator_counts, byte_count, milliseconds, thousandths
+from styx.core.units import accelerator_counts, byte_count, milliseconds, thousandths
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -28,7 +28,7 @@ def test_a_size_is_counted_in_bytes(value: object, size: int) -> None:
     ("value", "duration"),
     [
         ("10m", 600_000), ("1h30m", 5_400_000), ("90s", 90_000), ("250ms", 250), (90, 90_000), (0.25, 250), ("1d", 86_400_000),
-        ("1w", 604_800_000), ("1.5h", 5_400_000), ("90", 90_000), ("1h 30m", 5_400_000), (0, 0), (1e-9, 0), ("2 min", 120_000),
+        ("1w", 604_800_000), ("1.5h", 5_400_000), ("90", 90_000), ("1h 30m", 5_400_000), (0, 0), ("2 min", 120_000),
     ],
 )  # fmt: skip
 def test_a_duration_is_counted_in_milliseconds(value: object, duration: int) -> None:
