@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,11 +75,7 @@ def test_what_is_no_amount_is_refused(read, value) -> None:  # type: ignore[no-u
 @given(anything)
 def test_nothing_but_a_value_error_comes_out(value: object) -> None:
     for read in (byte_count, milliseconds, thousandths):
-        try:
+        with contextlib.suppress(ValueError):
             assert 0 <= read(value) <= 1 << 53
-        except ValueError as error:
-            assert str(error)
-    try:
+    with contextlib.suppress(ValueError):
         accelerator_counts(value)
-    except ValueError as error:
-        assert str(error)

@@ -22,10 +22,10 @@ from styx.core.graph import check, name_problem
 from styx.core.ids import MAX_TASKS
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, Priority, TaskSpec
+from styx.core.units import got
 from styx.errors import Problem, SpecError
 from styx.protocol import fields
 from styx.protocol.findings import Findings, Path, path_text
-from styx.core.units import got
 from styx.protocol.yaml12 import Marked, parse_yaml
 
 __all__ = ["parse_yaml", "read_job", "read_task"]

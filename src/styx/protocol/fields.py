@@ -13,9 +13,9 @@ from typing import Any
 from styx.core.graph import MAX_ARRAY
 from styx.core.resources import Resources
 from styx.core.spec import Backoff, Priority, When
-from styx.protocol.findings import Findings, Path
 from styx.core.suggest import did_you_mean, one_of
 from styx.core.units import accelerator_counts, byte_count, got, milliseconds, thousandths
+from styx.protocol.findings import Findings, Path
 
 __all__ = [
     "Pairs",

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from styx.errors import Problem
 from styx.core.suggest import did_you_mean, one_of
+from styx.errors import Problem
 
 __all__ = ["MAX_PROBLEMS", "Findings", "Path", "path_text"]
 
