@@ -1,0 +1,130 @@
+"""Reading what programs write: each ready pipe once a turn, so that a loud program does not silence the others.
+
+Pipes are armed for one event at a time (EPOLLONESHOT). A pipe is armed again at once after a pause, so that a single line is
+passed on without delay; one that keeps delivering little is armed 2 ms later, so that its writes gather in the pipe; and
+one whose attempt has used up memory and disk is armed when some of that is released, which makes the program wait.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from styx.agent.owner.attempt import Attempt
+
+__all__ = ["CHUNK", "Pipes"]
+
+CHUNK = 256 << 10
+_LITTLE = 8 << 10
+_CHATTY = 2_000_000  # nanoseconds
+_RETRY = 1_000_000_000  # nanoseconds between attempts to write to a disk that took no more
+_DRAIN = 16  # reads: more than a pipe can hold
+_ARMED = select.EPOLLIN | select.EPOLLONESHOT
+
+
+class Pipes:
+    """All pipes of one owner, on its epoll."""
+
+    __slots__ = ("_epoll", "_last", "_later", "_stalled", "by_fd")
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+        self.by_fd: dict[int, tuple[Attempt, int]] = {}
+        self._last: dict[int, int] = {}  # when a pipe last delivered
+        self._later: dict[int, int] = {}  # armed again when this time has come, in order of time
+        self._stalled: dict[int, None] = {}
+
+    def watch(self, attempt: Attempt) -> None:
+        for index, fd in enumerate(attempt.fds):
+            self.by_fd[fd] = (attempt, index)
+            self._epoll.register(fd, _ARMED)
+
+    def ready(self, fd: int, now: int) -> Attempt | None:
+        """One read of a pipe that epoll named. None when the pipe is not ours any more, or had nothing."""
+        known = self.by_fd.get(fd)
+        if known is None:
+            return None
+        attempt, index = known
+        size = self._read(attempt, index)
+        if size == 0 or attempt.fds[index] < 0:
+            return attempt
+        if attempt.spool.full:
+            self._stalled[fd] = None
+        elif size < 0 or size >= _LITTLE or now - self._last.get(fd, 0) > _CHATTY:
+            self._epoll.modify(fd, _ARMED)
+        else:
+            self._later[fd] = now + _CHATTY
+        self._last[fd] = now
+        return attempt if size > 0 else None
+
+    def drain(self, attempt: Attempt) -> bool:
+        """Read what its pipes hold now, because its program is gone. True when both came to their ends; a pipe that did
+        not is held open by another process, or there is no place for more."""
+        for index in (0, 1):
+            for _ in range(_DRAIN):
+                if attempt.fds[index] < 0 or attempt.spool.full or self._read(attempt, index) <= 0:
+                    break
+        return not attempt.reading
+
+    def _read(self, attempt: Attempt, index: int) -> int:
+        """Bytes read; 0 at the end, -1 when there is nothing at present."""
+        fd = attempt.fds[index]
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return -1
+        if not data:
+            self._close(attempt, index)
+            return 0
+        if not attempt.discarded:
+            attempt.spool.streams[index].append(data)
+        return len(data)
+
+    def _close(self, attempt: Attempt, index: int) -> None:
+        fd = attempt.fds[index]
+        attempt.fds[index] = -1
+        del self.by_fd[fd]
+        self._last.pop(fd, None)
+        self._later.pop(fd, None)
+        self._stalled.pop(fd, None)
+        os.close(fd)  # which takes it out of epoll too: nobody else holds this end
+
+    def close(self, attempt: Attempt) -> None:
+        """Read no more of it."""
+        for index in (0, 1):
+            if attempt.fds[index] >= 0:
+                self._close(attempt, index)
+
+    def released(self, attempt: Attempt) -> bool:
+        """Some of its output was let go of: read on. True when a pipe of it had stalled."""
+        stalled = False
+        if self._stalled and not attempt.spool.full:
+            for fd in attempt.fds:
+                if fd in self._stalled:
+                    del self._stalled[fd]
+                    self._epoll.modify(fd, _ARMED)
+                    stalled = True
+        return stalled
+
+    def tick(self, now: int) -> None:
+        """Arm what is due, and try the disk again for what is stuck."""
+        while self._later:
+            fd, due = next(iter(self._later.items()))
+            if due > now:
+                break
+            del self._later[fd]
+            self._epoll.modify(fd, _ARMED)
+        for fd in list(self._stalled):
+            attempt, index = self.by_fd[fd]
+            if attempt.spool.streams[index].stuck and now - self._last.get(fd, 0) > _RETRY:
+                self._last[fd] = now
+                attempt.spool.streams[index].settle()
+                self.released(attempt)
+
+    def wake_at(self) -> int | None:
+        """When `tick` has something to do."""
+        if self._later:
+            return next(iter(self._later.values()))
+        if self._stalled:
+            return min(self._last.get(fd, 0) for fd in self._stalled) + _RETRY
+        return None
