@@ -21,6 +21,7 @@ from styx.core.fit import fits_now, mismatch, stands_aside, usable
 from styx.core.queues import Shape, job_key
 from styx.core.records import AttemptAdmitted
 from styx.core.resources import Resources
+from styx.core.settings import CoreSettings
 from styx.core.timers import RECALL
 from styx.core.turn import Turn
 from styx.core.world import Node, World
@@ -46,21 +47,21 @@ class AheadRoom:
 
     __slots__ = ("_claims", "_frees", "_node", "_scanned", "_tail", "left")
 
-    def __init__(self, turn: Turn, node: Node) -> None:
-        admission, settings = node.admission, turn.settings
+    def __init__(self, world: World, now: int, settings: CoreSettings, node: Node) -> None:
+        admission = node.admission
         self._node = node
         self._frees: list[Resources] = []  # what would be free after the next end, one entry for each that may be next
         self._claims: list[Resources] = []  # demands that come first and would take it
         self._scanned = 0  # how many of the stuck shapes were looked at for `_claims`
         self._tail: Resources | None = None  # the demand that waits there already
         self.left = 0
-        moved = turn.world.queues.moved.get(node.id, 0)
-        if not node.pace or node.reserved >= 0 or not usable(node) or turn.now - moved > settings.recall_after:
+        moved = world.queues.moved.get(node.id, 0)
+        if not node.pace or node.reserved >= 0 or not usable(node) or now - moved > settings.recall_after:
             return
         room = int(len(admission.admitted) * settings.ahead_ms / node.pace)
         self.left = max(0, min(room, settings.ahead_limit) - len(admission.waiting))
         if self.left:
-            attempts = turn.world.attempts
+            attempts = world.attempts
             running = {
                 id(attempts[key].task.shape): admission.admitted[key]
                 for key in islice(reversed(admission.admitted), _LOOK_AT)

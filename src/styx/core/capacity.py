@@ -7,6 +7,7 @@ submitted before the first agent connects.
 from __future__ import annotations
 
 from styx.core.fit import Labels, mismatch, missing
+from styx.core.graph import task_path
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec
 from styx.core.states import NodeState
@@ -45,7 +46,7 @@ def check_fit(world: World, spec: JobSpec) -> list[Problem]:
         wrong = judged[ident]
         if wrong is not None:
             reason, hint = wrong
-            problems.append(Problem(f"$.tasks.{task.name}.resources", f"task {task.name!r} {reason}", hint))
+            problems.append(Problem(f"{task_path(task.name)}.resources", f"task {task.name!r} {reason}", hint))
             if len(problems) == _MAX_PROBLEMS:
                 break
     return problems

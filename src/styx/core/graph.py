@@ -14,7 +14,7 @@ from styx.core.ids import MAX_TASKS
 from styx.core.spec import JobSpec, TaskSpec
 from styx.errors import Problem
 
-__all__ = ["MAX_ARRAY", "check", "check_in_slices", "descendants", "levels", "name_problem"]
+__all__ = ["MAX_ARRAY", "check", "check_in_slices", "descendants", "levels", "name_problem", "task_path"]
 
 MAX_ARRAY = 10_000_000
 MAX_NAME = 128
@@ -92,16 +92,16 @@ class _Checking:
             wrong = name_problem(name)
             if wrong:
                 hint = "use letters, digits, '-', '_' and '.'"
-                problems.append(Problem(_path(name), f"the name of task {_shown(name)} {wrong}", hint))
+                problems.append(Problem(task_path(name), f"the name of task {_shown(name)} {wrong}", hint))
             other = self._ordinals.setdefault(name, ordinal)
             if other != ordinal:
                 where = f"tasks {other + 1} and {ordinal + 1} of the list"
                 problems.append(
-                    Problem(_path(name), f"two tasks are named {_shown(name)}: {where}", "give one another name")
+                    Problem(task_path(name), f"two tasks are named {_shown(name)}: {where}", "give one another name")
                 )
             if not 0 <= task.array <= MAX_ARRAY:
                 message = f"an array has 1 to {MAX_ARRAY:,} elements, task {_shown(name)} asks for {task.array:,}"
-                problems.append(Problem(f"{_path(name)}.array", message))
+                problems.append(Problem(f"{task_path(name)}.array", message))
         return self._capped(problems)
 
     def needs(self, first: int, tasks: Sequence[TaskSpec]) -> Slice:
@@ -121,7 +121,7 @@ class _Checking:
     def _wrong_needs(self, ordinal: int, task: TaskSpec, found: Needs) -> Iterator[Problem]:
         seen: dict[str, int] = {}
         for position, (name, need) in enumerate(zip(task.needs, found, strict=True)):
-            path = f"{_path(task.name)}.needs[{position}]"
+            path = f"{task_path(task.name)}.needs[{position}]"
             if seen.setdefault(name, position) != position:
                 yield Problem(path, f"task {_shown(task.name)} names {_shown(name)} twice", "name it once")
             elif need < 0:
@@ -182,7 +182,7 @@ class _Checking:
             left = len(names) - _SHOWN_OF_CYCLE
             names[_SHOWN_OF_CYCLE - 4 : -4] = [f"... {left:,} more ..."]
         return Problem(
-            f"{_path(first.name)}.needs[{first.needs.index(following)}]",
+            f"{task_path(first.name)}.needs[{first.needs.index(following)}]",
             f"these tasks wait for one another: {' -> '.join(names)}",
             "take one of these needs out",
         )
@@ -233,7 +233,8 @@ def _dependants(needs: Sequence[Needs]) -> list[list[int]]:
     return result
 
 
-def _path(name: str) -> str:
+def task_path(name: str) -> str:
+    """The JSON path of a task in its document."""
     if name.isascii() and name.replace("-", "_").isidentifier():
         return f"$.tasks.{name}"
     return f"$.tasks[{name[:80]!r}]"

@@ -24,16 +24,17 @@ from styx.core.effects import StartAttempts
 from styx.core.fit import fits_now
 from styx.core.queues import Line, Shape, job_key
 from styx.core.records import AttemptAdmitted, AttemptAssigned
-from styx.core.reservation import found_no_place, give_up, give_up_moot, reserve
+from styx.core.reservation import found_no_place, give_up, give_up_moot
 from styx.core.turn import Turn
 
 if TYPE_CHECKING:
     from styx.core.world import Job, Node
 
-__all__ = ["admit", "place", "recall", "reserve"]
+__all__ = ["admit", "place", "recall"]
 
 _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
+Rounds = tuple[deque[int], deque[int], deque[int]]
 _JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
 
 
@@ -148,10 +149,11 @@ class _Pass:
         """A node for the head of the shape, with the round it stands at the front of, or None as the round when the
         task is to be sent ahead to it. None when there is no node."""
         nodes, shapes = self._world.nodes, self._world.queues.shapes
-        if shape.key not in self._looked:
+        rounds = shape.candidates
+        if rounds is None or shape.key not in self._looked:
             self._looked.add(shape.key)
-            self._refresh(shape)
-        plain, accelerated, behind = shape.candidates
+            rounds = self._refresh(shape)
+        plain, accelerated, behind = rounds
         for candidates in (plain, accelerated):
             while candidates:
                 node = nodes[candidates[0]]
@@ -164,15 +166,15 @@ class _Pass:
             node = nodes[behind[0]]
             room = self._ahead.get(node.id)
             if room is None:
-                room = self._ahead[node.id] = AheadRoom(self._turn, node)
+                room = self._ahead[node.id] = AheadRoom(self._world, self._turn.now, self._turn.settings, node)
             if room.allows(shape, self._stuck):
                 behind.rotate(-1)
                 return node, None
             behind.popleft()
         return None
 
-    def _refresh(self, shape: Shape) -> None:
-        """Add the nodes that changed since this shape looked last to its rounds."""
+    def _refresh(self, shape: Shape) -> Rounds:
+        """The rounds of this shape, with the nodes added that changed since it looked last."""
         queues, nodes = self._world.queues, self._world.nodes
         seen, shape.watermark = shape.watermark, queues.changes
         changed: list[int] = []
@@ -181,15 +183,19 @@ class _Pass:
                 break
             changed.append(node)
         changed.reverse()
-        plain, accelerated, _ = shape.candidates
+        rounds = shape.candidates
+        if rounds is None:
+            rounds = shape.candidates = (deque(), deque(), deque())
+        plain, accelerated, _ = rounds
         wants = bool(shape.resources.accelerators)
         for node in changed:
             (accelerated if nodes[node].capacity.accelerators and not wants else plain).append(node)
-        for round_ in shape.candidates:
-            if len(round_) > 2 * len(nodes) + 16:  # light load: nodes come in by their changes and none is dropped
-                once = dict.fromkeys(round_)
-                round_.clear()
-                round_.extend(once)
+        for candidates in rounds:
+            if len(candidates) > 2 * len(nodes) + 16:  # light load: nodes come in by their changes and none is dropped
+                once = dict.fromkeys(candidates)
+                candidates.clear()
+                candidates.extend(once)
+        return rounds
 
     def _assign(self, line: Line, node: Node, candidates: deque[int] | None) -> None:
         turn, world = self._turn, self._world

@@ -55,6 +55,7 @@ class Shape:
         "lines",
         "priority",
         "resources",
+        "retired",
         "since",
         "watermark",
         "weight",
@@ -69,10 +70,11 @@ class Shape:
         self.lines: dict[int, Line] = {}  # by the job's serial
         self.heap: list[int] = []  # job keys, see `job_key`
         self.since = 0  # when a pass first left its head without a place after the last placement; 0: it does not wait
+        self.retired = False  # nobody has lines in it, and another shape may have its key
         self.alarm = 0  # when the RESERVE timer under way is due
         # Placement's rounds of nodes that may fit: without accelerators that it does not want, with such, and without room
-        # but perhaps with time, where it may be sent ahead.
-        self.candidates: tuple[deque[int], deque[int], deque[int]] = (deque(), deque(), deque())
+        # but perhaps with time, where it may be sent ahead. Made when they are first needed.
+        self.candidates: tuple[deque[int], deque[int], deque[int]] | None = None
         self.watermark = 0  # placement's: the last change of a node that it has seen
 
 
@@ -120,6 +122,7 @@ class ReadyQueues:
     __slots__ = (
         "_first",
         "_interned",
+        "_retired",
         "active",
         "ahead",
         "changed",
@@ -141,6 +144,7 @@ class ReadyQueues:
         self.ahead: dict[int, int] = {}  # nodes that were sent work ahead -> the first attempt asked back last, or 0
         self.moved: dict[int, int] = {}  # node -> when something ended there last, for what is sent ahead
         self.recall_at = 0  # when the RECALL timer under way is due; 0: none
+        self._retired: list[int] = []  # keys that are free again
         self._interned: dict[tuple[int, Resources, tuple[tuple[str, str], ...]], Shape] = {}
         self._first: dict[int, Line] = {}  # serial of a job -> its first line
 
@@ -149,8 +153,12 @@ class ReadyQueues:
         ident = (int(priority), resources, labels)
         shape = self._interned.get(ident)
         if shape is None:
-            shape = self._interned[ident] = Shape(len(self.shapes), int(priority), resources, labels)
-            self.shapes.append(shape)
+            key = self._retired.pop() if self._retired else len(self.shapes)
+            shape = self._interned[ident] = Shape(key, int(priority), resources, labels)
+            if key == len(self.shapes):
+                self.shapes.append(shape)
+            else:
+                self.shapes[key] = shape
         return shape
 
     def push_task(self, task: Task, now: int) -> None:
@@ -208,7 +216,7 @@ class ReadyQueues:
 
     def take(self, shape: Shape, task: Task, index: int) -> None:
         """An element was given to a node and is not READY any more; its entry is stale by that alone."""
-        shape.since = 0
+        self._current(shape).since = 0
 
     def usage_changed(self, job: Job) -> None:
         """The job's usage moved. Keys that are now too small are put right when they come up; too large must not be."""
@@ -242,7 +250,17 @@ class ReadyQueues:
             shape.lines.pop(job.serial, None)
             line.key = -1
             _sweep(shape)
+            self.retire(shape)
             line = line.next
+
+    def retire(self, shape: Shape) -> None:
+        """Forget a shape that no job has lines in, so that a long life does not gather shapes. Its key is used again."""
+        if shape.lines or shape.retired or shape.key in self.reserved:
+            return
+        shape.retired = True
+        del self._interned[shape.priority, shape.resources, shape.labels]
+        self._retired.append(shape.key)
+        self.active.get(shape.priority, {}).pop(shape.key, None)
 
     def borrow(self, line: Line) -> None:
         """Placement takes the top line of a shape out of its heap, so that the next one comes up."""
@@ -255,10 +273,15 @@ class ReadyQueues:
         line.borrowed = False
         self._enter(line)
 
+    def _current(self, shape: Shape) -> Shape:
+        """The same shape, or its successor when it was retired and a task still names it."""
+        return self.shape(shape.priority, shape.resources, shape.labels) if shape.retired else shape
+
     def _line(self, task: Task) -> Line:
-        shape, job = task.shape, task.job
-        if shape is None:
+        job = task.job
+        if task.shape is None:
             raise AssertionError(f"task {task.ordinal} of job {job.serial} is ready and has no shape")
+        shape = self._current(task.shape)
         line = shape.lines.get(job.serial)
         if line is None:
             first = self._first.get(job.serial)

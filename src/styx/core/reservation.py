@@ -18,36 +18,33 @@ from styx.core.timers import RESERVE
 from styx.core.turn import Turn
 from styx.core.world import Node, World
 
-__all__ = ["found_no_place", "give_up", "give_up_moot", "reserve"]
+__all__ = ["found_no_place", "give_up", "give_up_moot"]
 
 
 def found_no_place(turn: Turn, shape: Shape) -> None:
-    """The head of the shape stays without a place in this pass; its wait begins, if it has not yet."""
+    """The head of the shape stays without a place in this pass. Its wait begins, or is long enough for a reservation."""
     if not shape.since:
         shape.since = turn.now
-    if shape.alarm <= turn.now and shape.key not in turn.world.queues.reserved:
-        _arm(turn, shape, max(shape.since + turn.settings.reserve_after, turn.now + 1))
+    if shape.key in turn.world.queues.reserved:
+        return
+    due = shape.since + turn.settings.reserve_after
+    if due <= turn.now:
+        if _reserve(turn, shape):
+            return
+        due = turn.now + turn.settings.reserve_after
+    if shape.alarm <= turn.now:
+        shape.alarm = due
+        turn.timer(due, RESERVE, shape.key)
 
 
-def reserve(turn: Turn) -> None:
-    """Reserve a node for each shape whose head has waited long enough. For the RESERVE timer."""
-    queues, after = turn.world.queues, turn.settings.reserve_after
-    for priority in sorted(queues.active, reverse=True):
-        shapes = sorted(queues.active[priority].values(), key=lambda shape: (shape.since, shape.key))
-        for shape in shapes:
-            if not shape.since or shape.key in queues.reserved or not queues.waiting(shape):
-                continue
-            due = shape.since + after
-            if due <= turn.now:
-                node = _soonest(turn.world, shape)
-                if node is not None:
-                    queues.reserved[shape.key] = node.id
-                    turn.record(NodeReserved(node.id, shape.key))
-                    recall_waiting(turn, node)
-                    continue
-                due = turn.now + after
-            if shape.alarm <= turn.now:
-                _arm(turn, shape, due)
+def _reserve(turn: Turn, shape: Shape) -> bool:
+    node = _soonest(turn.world, shape)
+    if node is None:
+        return False
+    turn.world.queues.reserved[shape.key] = node.id
+    turn.record(NodeReserved(node.id, shape.key))
+    recall_waiting(turn, node)
+    return True
 
 
 def give_up(turn: Turn, shape: Shape) -> None:
@@ -70,11 +67,7 @@ def give_up_moot(turn: Turn) -> None:
             or mismatch(node, shape.resources, shape.labels) is not None
         ):
             give_up(turn, shape)
-
-
-def _arm(turn: Turn, shape: Shape, due: int) -> None:
-    shape.alarm = due
-    turn.timer(due, RESERVE, shape.key)
+            queues.retire(shape)
 
 
 def _soonest(world: World, shape: Shape) -> Node | None:
