@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
+from styx.agent.nowork import NoWorkOwner
 from styx.agent.owner import launch
 from styx.agent.owner.address import connect
 from styx.agent.owner.frames import encode, from_owner
+from styx.agent.ports import OpenOwner, OwnerPort
 from styx.errors import ProtocolError
 from styx.protocol.owner import AgentToOwner, OwnerToAgent
 
-__all__ = ["OwnerSocket", "open_owner"]
+__all__ = ["OwnerSocket", "open_owner", "owner_opener"]
 
 _READ = 256 << 10
 
@@ -62,3 +65,14 @@ async def open_owner(folder: str | os.PathLike[str], *, tied: bool = False) -> O
     await asyncio.to_thread(launch, os.fspath(folder), tied=tied)
     reader, writer = await asyncio.open_unix_connection(sock=connect(os.fspath(folder)))
     return OwnerSocket(reader, writer)
+
+
+def owner_opener(folder: Path, *, no_work: bool, tied: bool) -> OpenOwner:
+    """How the runner gets its owner: the real one of a folder, or one that does no work."""
+    if no_work:
+        return NoWorkOwner().open
+
+    async def opened() -> OwnerPort:
+        return await open_owner(folder, tied=tied)
+
+    return opened

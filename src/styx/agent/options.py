@@ -1,0 +1,132 @@
+"""What `styx-agent` is told on its command line and through the environment, checked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, MutableMapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from styx.core.units import byte_count, thousandths
+from styx.errors import UsageError
+
+__all__ = ["Options", "read", "state_home"]
+
+_DESCRIPTION = """\
+Run tasks on this machine for a Styx server. The agent dials the server and goes on trying until it answers."""
+
+_EPILOG = """\
+environment: STYX_SERVER_URL, STYX_TOKEN, STYX_HOME, STYX_AGENT_ID, STYX_LOG_LEVEL (debug, info, warning, error).
+
+SIGTERM or SIGINT (Ctrl-C): the agent takes nothing new, waits for the programs that run, and goes. A second one: it goes
+now; the programs go on without it, and the agent that is started next on this machine finds them."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    server: str
+    token: Callable[[], str]
+    home: Path
+    agent: str = ""  # an id from outside
+    name: str = ""
+    cpus: int = 0  # thousandths; 0: as found
+    memory: int = 0  # bytes; 0: as found
+    labels: tuple[tuple[str, str], ...] = ()
+    no_work: bool = False
+    log_level: str = "INFO"
+
+
+def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version: str) -> Options:
+    """The options; raises UsageError, and SystemExit for --help and --version. STYX_TOKEN is taken out of `environ`, so
+    that no task inherits it."""
+    parser = argparse.ArgumentParser(
+        prog="styx-agent",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--server", metavar="URL", help="the server, such as http://127.0.0.1:8080 (STYX_SERVER_URL)")
+    parser.add_argument("--token-file", metavar="FILE", help="holds the token (else STYX_TOKEN, else STYX_HOME/token)")
+    parser.add_argument("--cpus", metavar="N", help="CPUs to give to tasks (all)")
+    parser.add_argument("--memory", metavar="SIZE", help="memory to give to tasks, such as 8GB (all)")
+    parser.add_argument("--name", help="the name people see (this machine's)")
+    parser.add_argument("--label", metavar="K=V", action="append", default=[], help="may be given several times")
+    parser.add_argument("--no-work", action="store_true", help="report success without starting anything (benchmarks)")
+    parser.add_argument("--home", metavar="DIR", help="where the agent keeps its identity (STYX_HOME)")
+    parser.add_argument("--version", action="version", version=f"styx-agent {version}")
+    given = parser.parse_args(argv)
+    home = state_home(given.home or environ.get("STYX_HOME", ""), environ)
+    return Options(
+        server=given.server or environ.get("STYX_SERVER_URL") or _local(environ),
+        token=_token(given.token_file, environ.pop("STYX_TOKEN", ""), home),
+        home=home,
+        agent=environ.get("STYX_AGENT_ID", ""),
+        name=given.name or "",
+        cpus=_number("--cpus", thousandths, given.cpus),
+        memory=_number("--memory", byte_count, given.memory),
+        labels=_labels(given.label),
+        no_work=given.no_work,
+        log_level=_level(environ.get("STYX_LOG_LEVEL", "")),
+    )
+
+
+def state_home(given: str, environ: MutableMapping[str, str]) -> Path:
+    """The folder that holds what must outlast the process: the one given, else the XDG state folder."""
+    if given:
+        return Path(given).expanduser().absolute()
+    base = environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "styx"
+
+
+def _local(environ: MutableMapping[str, str]) -> str:
+    return f"http://127.0.0.1:{environ.get('STYX_SERVER_PORT') or 8080}"
+
+
+def _token(file: str | None, given: str, home: Path) -> Callable[[], str]:
+    """Where the token comes from. A file is read at each call: the server on this host may not have made it yet."""
+    if not file and given:
+        return lambda: given
+    path = Path(file) if file else home / "token"
+
+    def read_token() -> str:
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
+    if file:
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"--token-file {file}: {error.strerror or error}") from error
+    return read_token
+
+
+def _number(option: str, parse: Callable[[object], int], given: str | None) -> int:
+    if given is None:
+        return 0
+    try:
+        number = parse(given)
+    except ValueError as error:
+        raise UsageError(f"{option} must be {error}") from error
+    if number <= 0:
+        raise UsageError(f"{option} must be above 0, got {given!r}")
+    return number
+
+
+def _labels(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    labels: dict[str, str] = {}
+    for label in given:
+        key, equals, value = label.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--label must be KEY=VALUE, got {label!r}")
+        labels[key] = value
+    return tuple(sorted(labels.items()))
+
+
+def _level(given: str) -> str:
+    level = (given or "info").upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        raise UsageError(f"STYX_LOG_LEVEL must be debug, info, warning or error, got {given!r}")
+    return level
