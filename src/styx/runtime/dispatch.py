@@ -28,9 +28,12 @@ _RUN_SIZE = 14  # bytes of a Run in a frame, roughly
 
 
 class Dispatch:
-    def __init__(self, world: World, hub: Hub, results: Results) -> None:
+    """`hub` is given once the loop that it feeds is there."""
+
+    hub: Hub
+
+    def __init__(self, world: World, results: Results) -> None:
         self._world = world
-        self._hub = hub
         self._results = results
         self._specs: dict[tuple[int, int, str], tuple[Spec, int]] = {}
         self._plain: dict[type, Callable[[tuple[int, ...]], ServerMessage]] = {
@@ -43,7 +46,7 @@ class Dispatch:
         """Carry out the effects, in their order; `records` are those of the same turn, committed."""
         self._results.note(records)
         for effect in effects:
-            link = self._hub.link(effect.node)
+            link = self.hub.link(effect.node)
             if link is None:
                 continue
             if type(effect) is StartAttempts:
@@ -56,7 +59,7 @@ class Dispatch:
         attempts = effect.attempts
         for first in range(0, len(attempts), _RUNS):
             some = attempts[first : first + _RUNS]
-            self._hub.send(effect.node, make(some), 16 + 9 * len(some))
+            self.hub.send(effect.node, make(some), 16 + 9 * len(some))
 
     async def _start(self, link: Link, effect: StartAttempts) -> None:
         attempts = self._world.attempts
@@ -80,7 +83,7 @@ class Dispatch:
         if version:
             await self._send_files(link, node, task, version)
         spec, size = self._spec(node, task)
-        self._hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs))
+        self.hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs))
 
     async def _send_files(self, link: Link, node: Node, task: Task, version: tuple[int, ...]) -> None:
         job, ordinal = task.job.serial, task.ordinal
@@ -90,12 +93,12 @@ class Dispatch:
         size = 0
         for name, content in await self._results.files(task):
             if some and size + len(content) > _FILES:
-                self._hub.send(node.id, Files(job, ordinal, tuple(some)), size)
+                self.hub.send(node.id, Files(job, ordinal, tuple(some)), size)
                 some, size = [], 0
             some.append((name, content))
             size += len(content) + len(name) + 16
         if some:
-            self._hub.send(node.id, Files(job, ordinal, tuple(some)), size)
+            self.hub.send(node.id, Files(job, ordinal, tuple(some)), size)
         if len(link.files) >= _CACHE:
             link.files.clear()
         link.files[job, ordinal] = version

@@ -55,13 +55,16 @@ class Leases:
         heard = self._heard.get(node)
         return -1 if heard is None else at - heard
 
-    def tick(self, at: int) -> list[AgentSuspected | AgentLost]:
-        """What has become of the leases by `at`. Each event comes once; a lost lease is gone."""
-        stalled = 0 if self._ticked is None else at - self._ticked - self.interval
+    def tick(self, at: int, *, paused: bool = False) -> list[AgentSuspected | AgentLost]:
+        """What has become of the leases by `at`. Each event comes once; a lost lease is gone. A `paused` tick lets no time
+        pass: agents that are away could not come back if they wanted."""
+        gap = 0 if self._ticked is None else at - self._ticked
         self._ticked = at
-        if stalled > self.interval:  # a tick that is late by less is the event loop's ordinary jitter
-            for node in self._heard:
-                self._heard[node] = min(at, self._heard[node] + stalled)
+        if paused:
+            self._extend(gap, at)
+            return []
+        if gap > 2 * self.interval:  # a tick that is late by less is the event loop's ordinary jitter
+            self._extend(gap - self.interval, at)
         happened: list[AgentSuspected | AgentLost] = []
         for node, heard in list(self._heard.items()):
             silence = at - heard
@@ -72,3 +75,7 @@ class Leases:
                 self._suspects.add(node)
                 happened.append(AgentSuspected(node))
         return happened
+
+    def _extend(self, by: int, at: int) -> None:
+        for node, heard in self._heard.items():
+            self._heard[node] = min(at, heard + by)

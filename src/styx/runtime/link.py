@@ -7,25 +7,25 @@ A link is dumb on purpose. Everything that must survive its end is level-trigger
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections import deque
+from collections.abc import AsyncIterator
 
-from styx.protocol.messages import Heartbeat, Hello
+from styx.errors import ProtocolError
+from styx.protocol.messages import Heartbeat, Hello, Output
 from styx.runtime.outbox import Outbox
 from styx.runtime.transport import Transport
 
-__all__ = ["Link", "OutputSink"]
+__all__ = ["Link"]
 
+INTAKE_LIMIT = 64 << 20  # bytes of output put aside for one link; an agent's window is far smaller
 SEND_LIMIT = 30.0  # seconds for one frame; a peer that takes longer is gone, and its link is half open
-
-
-class OutputSink(Protocol):
-    """Where the output of attempts goes (`runtime.collector`)."""
-
-    async def write(self, link: Link, attempt: int, stream: int, offset: int, data: bytes) -> None: ...
 
 
 class Link:
     __slots__ = (
+        "_arrived",
+        "_intake",
+        "_intake_size",
         "_transport",
         "agent",
         "beat",
@@ -43,6 +43,9 @@ class Link:
 
     def __init__(self, hello: Hello, transport: Transport, *, outbox_limit: int = 64 << 20) -> None:
         self._transport = transport
+        self._intake: deque[Output] = deque()
+        self._intake_size = 0
+        self._arrived = asyncio.Event()
         self.agent = hello.agent
         self.session = hello.session
         self.host = hello.host
@@ -63,6 +66,25 @@ class Link:
             self.outbox.close()
             if not self.welcomed.done():
                 self.welcomed.set_result(False)
+
+    def put_aside(self, message: Output) -> None:
+        """Keep output for `intake`, so that whoever reads the link need not wait for the disk. Raises ProtocolError when
+        the agent sends more than any window allows."""
+        self._intake_size += len(message.data)
+        if self._intake_size > INTAKE_LIMIT:
+            raise ProtocolError("the agent sends output without waiting for its acknowledgement")
+        self._intake.append(message)
+        self._arrived.set()
+
+    async def intake(self) -> AsyncIterator[Output]:
+        """What was put aside, in order, for as long as the link lives."""
+        while True:
+            while self._intake:
+                message = self._intake.popleft()
+                self._intake_size -= len(message.data)
+                yield message
+            self._arrived.clear()
+            await self._arrived.wait()
 
     async def write(self) -> None:
         """Send what gathers in the outbox until it closes, then close the transport."""

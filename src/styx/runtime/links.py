@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from styx.core.events import AgentConnected, AgentDrained, AgentSuspected, AttemptsReported
-from styx.errors import ProtocolError
+from styx.errors import ProtocolError, StoreError
 from styx.protocol.codec import decode_agent, encode
 from styx.protocol.messages import (
     OLDEST,
@@ -33,9 +33,10 @@ from styx.protocol.messages import (
     Welcome,
 )
 from styx.runtime.clock import Clock
+from styx.runtime.collector import Collector
 from styx.runtime.handshakes import Handshakes
 from styx.runtime.leases import Leases
-from styx.runtime.link import Link, OutputSink
+from styx.runtime.link import Link
 from styx.runtime.loop import Entry, Loop
 from styx.runtime.transport import Transport
 from styx.store.base import ReportMark
@@ -43,7 +44,7 @@ from styx.store.base import ReportMark
 __all__ = ["Hub", "LinkSettings"]
 
 HELLO_LIMIT = 10.0  # seconds for an agent to say who it is
-FULL_RETRY = 5_000  # milliseconds until an agent may come back to a server whose disk is full
+COME_BACK = 5_000  # milliseconds until an agent may come back to a server that cannot have it now
 
 
 class LinkSettings(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ class Hub:
         self,
         loop: Loop,
         clock: Clock,
-        output: OutputSink,
+        output: Collector,
         *,
         incarnation: str,
         settings: LinkSettings,
@@ -83,6 +84,7 @@ class Hub:
         self._handlers: dict[type, Callable[[Link, Any], None]] = {
             Heartbeat: self._heartbeat,
             Report: self._report,
+            Output: Link.put_aside,
             Bye: self._bye,
         }
 
@@ -124,18 +126,35 @@ class Hub:
 
     async def _serve(self, link: Link, frames: AsyncIterator[bytes], rest: list[Any]) -> None:
         writer = asyncio.create_task(link.write(), name=f"link-write {link.agent}")
+        collecting = asyncio.create_task(self._collect(link), name=f"link-output {link.agent}")
         try:
             await self._read(link, frames, rest)
         except ProtocolError as error:
-            link.outbox.put(Refused(error.message))
-            self._end(link, error.message)
+            self._blame(link, error)
         finally:
             self._end(link, "the agent closed the link")
-            await writer
+            collecting.cancel()
+            await asyncio.wait([writer, collecting])
+        await writer
+
+    async def _collect(self, link: Link) -> None:
+        try:
+            async for message in link.intake():
+                await self._output.write(link, message)
+        except ProtocolError as error:
+            self._blame(link, error)
+        except StoreError as error:
+            self._end(link, f"its output cannot be stored: {error.message}")
+
+    def _blame(self, link: Link, error: ProtocolError) -> None:
+        """The agent broke the protocol: tell it so, and close. It may come back, since its programs need it."""
+        link.outbox.put(Refused(error.message, retry=COME_BACK))
+        self._end(link, error.message)
 
     def tick(self) -> None:
-        """Look at the leases; called every `leases.interval` milliseconds."""
-        for event in self.leases.tick(self._clock.elapsed()):
+        """Look at the leases; called every `leases.interval` milliseconds. While the disk is full no agent can come back, and
+        that is not its fault: the leases stand still."""
+        for event in self.leases.tick(self._clock.elapsed(), paused=bool(self._loop.committer.full)):
             self._loop.post(event)
             link = self._by_node.get(event.node)
             if link is not None:
@@ -170,9 +189,9 @@ class Hub:
         if not hello.agent or not hello.session:
             return Refused("an agent must give its id and its session")
         if self._closing:
-            return Refused(self._closing, retry=FULL_RETRY)
+            return Refused(self._closing, retry=COME_BACK)
         if self._loop.committer.full:
-            return Refused(f"the server cannot write: {self._loop.committer.full}", retry=FULL_RETRY)
+            return Refused(f"the server cannot write: {self._loop.committer.full}", retry=COME_BACK)
         wait = self._handshakes.admit(self._clock.elapsed())
         return Refused("too many agents connect at once", retry=wait) if wait else None
 
@@ -234,23 +253,20 @@ class Hub:
     async def _read(self, link: Link, frames: AsyncIterator[bytes], rest: list[Any]) -> None:
         if not await link.welcomed:
             return
-        await self._deal(link, rest)
+        self._deal(link, rest)
         async for frame in frames:
             if link.ended:
                 return
             self.leases.beat(link.node, self._clock.elapsed())
-            await self._deal(link, decode_agent(frame))
+            self._deal(link, decode_agent(frame))
 
-    async def _deal(self, link: Link, messages: list[Any]) -> None:
+    def _deal(self, link: Link, messages: list[Any]) -> None:
         handlers = self._handlers
         for message in messages:
-            if type(message) is Output:
-                await self._output.write(link, message.attempt, message.stream, message.offset, message.data)
-            else:
-                handler = handlers.get(type(message))
-                if handler is None:
-                    raise ProtocolError("an agent says hello only once")
-                handler(link, message)
+            handler = handlers.get(type(message))
+            if handler is None:
+                raise ProtocolError("an agent says hello only once")
+            handler(link, message)
 
     def _heartbeat(self, link: Link, message: Heartbeat) -> None:
         link.beat = message

@@ -51,30 +51,40 @@ class Publisher(Protocol):
         ...
 
 
+class Outputs(Protocol):
+    """Output on its way to the disk (`runtime.collector`)."""
+
+    def take(self) -> tuple[OutputRow, ...]:
+        """Rows that belong into the next batch."""
+        ...
+
+    def committed(self, rows: Sequence[OutputRow], records: Sequence[Record]) -> None:
+        """The batch with these rows is on disk."""
+        ...
+
+
 class Entry:
-    """One thing that waits for the next turn: an event, a mark, rows of output, or several of these.
+    """One thing that waits for the next turn: an event, perhaps with the mark of the report that it came in.
 
     `then` sees what the core answered to the event and may name the event that follows; it is stepped in the same turn, and
     its answer counts. `committed` is called as soon as the turn is on disk, before effects are performed and callers are
     answered.
     """
 
-    __slots__ = ("answer", "committed", "event", "mark", "outputs", "result", "then")
+    __slots__ = ("answer", "committed", "event", "mark", "result", "then")
 
     def __init__(
         self,
-        event: Event | None = None,
+        event: Event,
         *,
         answer: asyncio.Future[Answer] | None = None,
         mark: ReportMark | None = None,
-        outputs: Sequence[OutputRow] = (),
         committed: Callable[[], None] | None = None,
         then: Then | None = None,
     ) -> None:
         self.event = event
         self.answer = answer
         self.mark = mark
-        self.outputs = outputs
         self.committed = committed
         self.then = then
         self.result: Answer = None
@@ -91,7 +101,8 @@ class _Turn:
 
 
 class Loop:
-    """`perform` carries out the effects of a turn; `publisher` shows its records to watchers."""
+    """`perform` carries out the effects of a turn; `publisher` shows its records to watchers, `outputs`
+    has rows of its own for the batch."""
 
     def __init__(
         self,
@@ -101,12 +112,15 @@ class Loop:
         *,
         perform: Callable[[list[Record], list[Effect]], Awaitable[None]],
         publisher: Publisher,
+        outputs: Outputs,
     ) -> None:
         self.engine = engine
         self.committer = committer
         self._clock = clock
         self._perform = perform
         self._publisher = publisher
+        self._outputs = outputs
+        self._nudged = False
         self._timer = Timer(clock, self._timer_fired)
         self._mailbox: deque[Entry] = deque()
         self._asked = 0
@@ -128,6 +142,11 @@ class Loop:
 
     def put(self, entry: Entry) -> None:
         self._mailbox.append(entry)
+        self._wake.set()
+
+    def nudge(self) -> None:
+        """There is output for the next batch."""
+        self._nudged = True
         self._wake.set()
 
     async def ask(self, event: Event, then: Then | None = None) -> Accepted | int | bool | None:
@@ -195,7 +214,7 @@ class Loop:
         self._release_readers()
 
     def _due(self) -> bool:
-        return bool(self._mailbox) or self.engine.unfinished or self.engine.placement_due
+        return bool(self._mailbox) or self._nudged or self.engine.unfinished or self.engine.placement_due
 
     def _turn(self) -> _Turn:
         """Step what is there, within the limits; synchronous."""
@@ -207,12 +226,11 @@ class Loop:
             self._step(turn, Continued())
         while mailbox and len(turn.records) < MAX_RECORDS:
             entry = mailbox.popleft()
-            if entry.event is not None:
-                if entry.answer is not None and entry.answer.done():
-                    continue  # the caller went away before the core heard of it
-                entry.result = self._step(turn, entry.event)
-                if entry.then is not None and (following := entry.then(entry.result)) is not None:
-                    entry.result = self._step(turn, following)
+            if entry.answer is not None and entry.answer.done():
+                continue  # the caller went away before the core heard of it
+            entry.result = self._step(turn, entry.event)
+            if entry.then is not None and (following := entry.then(entry.result)) is not None:
+                entry.result = self._step(turn, following)
             turn.entries.append(entry)
             if time.perf_counter() >= limit:
                 break
@@ -228,7 +246,8 @@ class Loop:
 
     async def _finish(self, turn: _Turn) -> None:
         marks = tuple(entry.mark for entry in turn.entries if entry.mark is not None)
-        outputs = tuple(row for entry in turn.entries for row in entry.outputs)
+        self._nudged = False
+        outputs = self._outputs.take()
         payload, first, last = b"", 0, 0
         if turn.records:
             payload, first, last = self._publisher.encode(turn.records, turn.at)
@@ -239,6 +258,8 @@ class Loop:
         for entry in turn.entries:
             if entry.committed is not None:
                 entry.committed()
+        if outputs or turn.records:
+            self._outputs.committed(outputs, turn.records)
         if turn.effects or turn.records:
             await self._perform(turn.records, turn.effects)
         for entry in turn.entries:

@@ -71,7 +71,9 @@ class Refs:
             return await self._identifier(head)
         ref = await self._identifier(head)
         if ref.task >= 0:
-            raise UsageError(f"{head!r} is a task, and {name!r} was to be a task of it", hint="give the job's id: JOB/TASK")
+            raise UsageError(
+                f"{head!r} is a task, and {name!r} was to be a task of it", hint="give the job's id: JOB/TASK"
+            )
         return await self._named(ref, name)
 
     async def job(self, text: str) -> Ref:
@@ -104,7 +106,9 @@ class Refs:
         if not dot:
             return ref
         if ref.task < 0:
-            raise NotFound(f"{digits!r} is a job; only a task has elements", hint=f"name the task: {digits}/TASK.{tail}")
+            raise NotFound(
+                f"{digits!r} is a job; only a task has elements", hint=f"name the task: {digits}/TASK.{tail}"
+            )
         return self._element(ref, int(tail), digits)
 
     async def _full(self, identifier: int, text: str) -> Ref:
@@ -200,7 +204,8 @@ class Refs:
             return self._element(part, int(tail), base)
         close = difflib.get_close_matches(name, names, 1) if len(names) <= _SLICE else []
         raise NotFound(
-            f"the job has no task {name!r}", hint=f"did you mean {close[0]!r}?" if close else "styx status JOB lists its tasks"
+            f"the job has no task {name!r}",
+            hint=f"did you mean {close[0]!r}?" if close else "styx status JOB lists its tasks",
         )
 
     async def _names(self, ref: Ref) -> list[tuple[str, int, int]]:

@@ -33,8 +33,6 @@ __all__ = ["Submissions"]
 CHUNK = 1_000  # tasks staged in one event
 MAX_TASK = 2 << 20  # bytes of one task's command and environment; a frame to an agent must hold it
 
-_NO_TASKS = SpecError([Problem("$.tasks", "the job has no tasks", "give it at least one task")])
-
 
 class Submissions:
     def __init__(self, loop: Loop, store: Store, clock: Clock) -> None:
@@ -61,8 +59,6 @@ class Submissions:
 
     async def check(self, spec: JobSpec) -> list[tuple[int, ...]]:
         """The ordinals that each task needs; raises SpecError or NoFit with everything that is wrong."""
-        if not spec.tasks:
-            raise _NO_TASKS
         needs: list[tuple[int, ...]] = []
         problems: list[Problem] = []
         for slice_needs, slice_problems in check_in_slices(spec):
