@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
-from styx.api.app import build
 from styx.api.auth import digest_of
 from styx.core.spec import JobSpec
 from styx.errors import Conflict, NotFound, StyxError, UsageError, WaitTimeout
@@ -30,6 +31,7 @@ from styx.protocol.http import (
     TokenView,
     Why,
 )
+from styx.server.serve import serve
 from styx.store.base import TokenRow
 
 SECRETS = {role: f"styx_{role}" for role in ("admin", "user", "viewer", "agent")}
@@ -55,9 +57,15 @@ class FakePlane:
         self.log: list[Event] = []
         self.changed = asyncio.Event()
         self.ended: dict[str, JobResult] = {}
+        self._calls: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def called(self, verb: str) -> None:
+        """Until a verb has been called for the first time."""
+        await self._calls[verb].wait()
 
     def _asked(self, *call: Any) -> None:
         self.calls.append(call)
+        self._calls[call[0]].set()
         if self.raises is not None:
             raise self.raises
 
@@ -205,10 +213,10 @@ class FakePlane:
 
     async def revoke_token(self, token_id: int) -> bool:
         self._asked("revoke_token", token_id)
-        kept = [row for row in self.rows if row.token != token_id]
-        done = len(kept) < len(self.rows)
-        self.rows = kept
-        return done
+        if all(row.token != token_id for row in self.rows):
+            raise NotFound(f"there is no token {token_id}")
+        self.rows = [replace(r, revoked_at=5) if r.token == token_id else r for r in self.rows]
+        return True
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
         self._asked("gc", days, keep_bytes)
@@ -235,15 +243,11 @@ async def served(plane: FakePlane | None = None, *, port: int = 0, **options: An
     if not plane.rows:
         for role, secret in SECRETS.items():
             plane.token(secret, role)
-    app = build(plane, plane.tokens_rows, **options)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)
-    await site.start()
+    serving = await serve(plane, plane.tokens_rows, port=port, grace=1.0, **options)
     try:
-        yield Served(plane, app, runner.addresses[0][1])
+        yield Served(plane, serving.app, serving.port)
     finally:
-        await runner.cleanup()
+        await serving.stop()
 
 
 __all__ = ["SECRETS", "FakePlane", "Served", "StyxError", "served", "task_view"]

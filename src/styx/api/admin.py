@@ -76,13 +76,13 @@ async def add_token(request: web.Request) -> web.Response:
 
 
 async def revoke_token(request: web.Request) -> web.Response:
-    """From now on the token is nobody's."""
+    """From now on the token is nobody's. `revoked` is false when it was so before."""
     given = request.match_info["id"]
-    number = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else -1
-    if number < 0 or not await plane(request).revoke_token(number):
-        raise NotFound(f"there is no token {given[:40]!r} that could be revoked", hint="`styx token list` shows them")
+    if not (given.isascii() and given.isdigit() and len(given) < 19):
+        raise NotFound(f"there is no token {given[:40]!r}", hint="styx token list shows them")
+    done = await plane(request).revoke_token(int(given))
     request.app[TOKENS].forget()
-    return web.Response(status=204)
+    return reply.json({"revoked": done})
 
 
 async def gc(request: web.Request) -> web.Response:

@@ -89,7 +89,7 @@ async def document(request: web.Request, reader: Callable[[object], T]) -> T:
     kind = request.content_type
     data = await limits.body(request)
     if kind in _YAML:
-        from styx.protocol.document import parse_yaml
+        from styx.protocol.yaml12 import parse_yaml
 
         parse: Callable[[bytes], object] = parse_yaml
     elif kind in _JSON or kind.endswith("+json"):

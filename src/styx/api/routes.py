@@ -83,6 +83,6 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         creates=True,
     ),
-    Route("DELETE", V1 + "/tokens/{id}", admin.revoke_token, ADMIN, status=204),
+    Route("DELETE", V1 + "/tokens/{id}", admin.revoke_token, ADMIN),
     Route("POST", V1 + "/gc", admin.gc, ADMIN, takes=requests.Gc),
 )

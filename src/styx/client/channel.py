@@ -88,8 +88,7 @@ class Channel:
         until = 0.0
         while True:
             try:
-                status, answer = await self._once(method, path, query, data, headers, accept, seconds)
-                return _decode(answer, kind, self.url) if status != 204 else msgspec.convert(None, kind)
+                return _decode(await self._once(method, path, query, data, headers, accept, seconds), kind, self.url)
             except Unreachable:
                 if not (self._met and again):
                     raise
@@ -112,7 +111,7 @@ class Channel:
         headers: dict[str, str],
         accept: frozenset[int],
         seconds: float,
-    ) -> tuple[int, bytes]:
+    ) -> bytes:
         import aiohttp
 
         try:
@@ -130,7 +129,7 @@ class Channel:
         status = response.status
         if status < 300 or status in accept:
             self._met = True
-            return status, content
+            return content
         retry_after = response.headers.get("Retry-After", "")
         refusal = error_of(status, response.content_type, content, retry_after=retry_after, url=self.url)
         self._met = self._met or not isinstance(refusal, Unreachable)

@@ -179,13 +179,7 @@ class Client:
         return await self._channel.ask("POST", f"{V1}/tokens", TokenView, body=body, key=secrets.token_hex(16))
 
     async def revoke_token(self, token_id: int) -> bool:
-        from styx.errors import NotFound
-
-        try:
-            await self._channel.ask("DELETE", f"{V1}/tokens/{token_id}", type(None))
-        except NotFound:
-            return False
-        return True
+        return (await self._channel.ask("DELETE", f"{V1}/tokens/{token_id}", dict[str, bool]))["revoked"]
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
         body = {"days": days, "keep_bytes": keep_bytes}
