@@ -185,7 +185,7 @@ async def raw_request(server: Served, head: str, body: bytes = b"") -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
     await writer.drain()
-    answer = await reader.read()
+    answer = await reader.readuntil(b"\r\n\r\n")
     writer.close()
     return answer
 
@@ -196,7 +196,7 @@ def test_slow_bodies_and_headers_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with served(header_seconds=0.2) as server:
             token = server.headers()["Authorization"]
-            head = f"POST /api/v1/tasks HTTP/1.1\nHost: localhost\nAuthorization: {token}\nContent-Length: 100\nConnection: close"
+            head = f"POST /api/v1/tasks HTTP/1.1\nHost: localhost\nAuthorization: {token}\nContent-Length: 100"
             assert b" 408 " in (await raw_request(server, head, b"{")).partition(b"\r\n")[0]
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(b"GET /health HTTP/1.1\r\nHost: local")  # and no more

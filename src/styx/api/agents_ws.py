@@ -47,8 +47,9 @@ async def connect(request: web.Request) -> web.StreamResponse:
     serve = request.app[CONNECT]
     if serve is None:
         raise HttpProblem(404, "this server takes no agents")
+    # aiohttp refuses a message that is as long as its limit
     socket = web.WebSocketResponse(
-        max_msg_size=MAX_FRAME, compress=False, autoping=True, timeout=5.0, protocols=(SUBPROTOCOL,)
+        max_msg_size=MAX_FRAME + 1, compress=False, autoping=True, timeout=5.0, protocols=(SUBPROTOCOL,)
     )
     if not socket.can_prepare(request).ok:
         raise HttpProblem(400, "agents connect here with a websocket", hint="start one with `styx-agent`")

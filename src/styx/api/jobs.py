@@ -6,6 +6,7 @@ from aiohttp import web
 
 from styx.api import bodies, reply, requests
 from styx.api.reply import plane
+from styx.api.sse import STREAMS
 from styx.protocol.http import JobResult
 
 __all__ = ["cancel", "index", "plan", "retry", "show", "submit", "tasks", "wait"]
@@ -66,5 +67,6 @@ async def retry(request: web.Request) -> web.Response:
 async def wait(request: web.Request) -> web.Response:
     """The end of the job; 504 when it has not come within `timeout` seconds: ask again."""
     asked = requests.query(request, requests.WaitQuery)
+    request.app[STREAMS].add()
     result: JobResult = await plane(request).wait(request.match_info["ref"], timeout=asked.timeout)
     return reply.json(result)

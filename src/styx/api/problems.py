@@ -30,7 +30,7 @@ _CODES = {
     400: "bad-request",
     404: "no-such-route",
     405: "method-not-allowed",
-    408: "too-slow",
+    408: "request-timeout",
     413: "too-large",
     415: "unsupported-media-type",
     421: "host-not-allowed",

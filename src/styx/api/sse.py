@@ -26,7 +26,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Streams:
-    """The streams that are open, so that a server on its way down can end them instead of waiting for them."""
+    """What lasts (streams, and requests that wait), so that a server on its way down can end it instead of waiting."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()

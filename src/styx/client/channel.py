@@ -19,7 +19,7 @@ import msgspec
 from styx.aiokit.backoff import Backoff
 from styx.client.failures import error_of, of_document
 from styx.client.sse import Parser, Received
-from styx.errors import Busy, StyxError, Unreachable, UsageError
+from styx.errors import Busy, StyxError, TooSlow, Unreachable, UsageError
 from styx.protocol.http import ProblemDocument
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ class Channel:
                         if event.event == "problem":
                             raise of_document(msgspec.json.decode(event.data, type=ProblemDocument))
                         yield event
+            except TooSlow:
+                until = 0.0  # dropped as a slow reader: go on behind the last event that was read
             except (Unreachable, Busy):
                 if not self._met:
                     raise

@@ -15,7 +15,7 @@ __all__ = ["is_local", "token_for"]
 
 def token_for(url: str) -> str:
     """STYX_TOKEN, else the local user's token for a server on this host, else ""."""
-    from styx.config.settings import home
+    from styx.config.home import home
 
     given = os.environ.get("STYX_TOKEN", "").strip()
     if given or not is_local(url):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from styx.errors import Busy, NoFit, NotAllowed, Problem, SpecError, StyxError, Unreachable, UsageError
+from styx.errors import Busy, NoFit, NotAllowed, Problem, SpecError, StyxError, TooSlow, Unreachable, UsageError
 from styx.protocol.http import ProblemDocument
 
 __all__ = ["error_of"]
@@ -43,6 +43,8 @@ def of_document(document: ProblemDocument, *, retry_after: str = "") -> StyxErro
         return kind(problems or [Problem("$", message, document.hint)])
     if kind is Busy:
         return Busy(message, retry_after=_seconds(retry_after), status=document.status)
+    if kind is TooSlow:
+        return TooSlow(message, resume=0)
     if kind is NotAllowed or document.status in {401, 403}:
         return NotAllowed(message, hint=document.hint, status=document.status)
     if kind is StyxError and 400 <= document.status < 500:
