@@ -6,16 +6,15 @@ read, v2 (`cpu.max`, `memory.max`) and v1 (`cpu.cfs_quota_us`, `memory.limit_in_
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from styx.agent.accelerators import Device, find, named
 from styx.agent.session import Vitals
 from styx.core.resources import Resources
+from styx.protocol.host import host_id
 
 __all__ = ["boot_id", "capacity", "cpu_limit", "host_id", "memory_limit", "vitals"]
 
@@ -81,17 +80,6 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
                 yield group
             group = group.parent
         yield top
-
-
-def host_id(root: Path = Path("/")) -> str:
-    """Names this machine as programs on it see it, so that a caller's folder can be found on it. Not the machine's own id,
-    which is nobody else's business. The host's name is in it since containers of one image share a machine id."""
-    machine = _text(root / "etc/machine-id") or _text(root / "var/lib/dbus/machine-id")
-    if not machine:
-        import uuid
-
-        machine = f"{uuid.getnode():x}"
-    return hashlib.sha256(f"styx host {machine} {socket.gethostname()}".encode()).hexdigest()[:32]
 
 
 def boot_id(root: Path = Path("/")) -> str:
