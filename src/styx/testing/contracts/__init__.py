@@ -1,0 +1,1 @@
+"""One suite a port: derive a test class from it and name the implementation."""
