@@ -188,8 +188,6 @@ class AgentRunner:
             self._to_server.clear()
             self._perform(self.session.connected(self._clock()))
             reason = await self._converse(port, self._to_server, self._hear_server, self._redial, always)
-            if self.session.state is LinkState.WELCOME:
-                self._server_backoff.reset()
             self._perform(self.session.disconnected(self._clock()))
             wait = self._retry / 1_000 + self._server_backoff.next()
             self._retry = 0
@@ -254,6 +252,8 @@ class AgentRunner:
 
     def _hear_server(self, messages: list[Any]) -> None:
         self._perform(self.session.received_all(messages, self._clock()))
+        if self.session.state is LinkState.WELCOME:
+            self._server_backoff.reset()
 
     def _hear_owner(self, messages: list[Any]) -> None:
         self._owner_backoff.reset()

@@ -192,9 +192,7 @@ class Session:
 
     def disconnected(self, now: int) -> Out:
         """The link is gone. Everything goes on; what is owed is kept."""
-        self.state = LinkState.DOWN
-        self._pulse.disconnected()
-        return self._answer(now, lambda out, _: out.files.extend(self._results.abandon()))
+        return self._answer(now, self._hang_up)
 
     def received(self, message: ServerMessage, now: int) -> Out:
         return self.received_all((message,), now)
@@ -203,14 +201,16 @@ class Session:
         """A frame from the server."""
         out = Out()
         for message in messages:
+            if self.state is LinkState.DOWN:
+                break  # what still arrives over a link that was given up
             kind = type(message)
             if self.state is not LinkState.WELCOME and kind not in _BEFORE_WELCOME:
                 out.notes.append(f"the server sent {kind.__name__} before it said welcome")
                 out.redial = True
-                break
-            _SERVER[kind](self, message, out, now)
+            else:
+                _SERVER[kind](self, message, out, now)
             if out.refused or out.redial:
-                break
+                self._hang_up(out, now)
         return self._settle(out, now)
 
     # -- the owner's connection ---------------------------------------------------------------------------------
@@ -274,10 +274,12 @@ class Session:
 
     def _settle(self, out: Out, now: int) -> Out:
         """The end of every input: reports that are due go out, orders wait for an owner that is away."""
-        if self.state is LinkState.WELCOME and not out.redial:
+        if out.redial and self.state is not LinkState.DOWN:
+            self._hang_up(out, now)
+        if self.state is LinkState.WELCOME:
             out.to_server += self._reports.due(now)
         if self.draining and not self.finished and not self.owed:
-            if self.state is LinkState.WELCOME and not out.redial:
+            if self.state is LinkState.WELCOME:
                 out.to_server.append(Bye(True))
                 self.finished = True
             elif self.state is LinkState.DOWN:
@@ -288,6 +290,13 @@ class Session:
             self._orders += out.to_owner
             out.to_owner = []
         return out
+
+    def _hang_up(self, out: Out, now: int) -> None:
+        """From here on there is no link. What was made for it and not sent is owed, and made again for the next one."""
+        self.state = LinkState.DOWN
+        self._pulse.disconnected()
+        out.to_server.clear()
+        out.files += self._results.abandon()
 
     def _greet(self, out: Out, now: int) -> None:
         if self.state is not LinkState.OPEN or not self._owner_ready:
