@@ -81,6 +81,7 @@ class Hub:
         self._by_agent: dict[str, Link] = {}
         self._by_node: dict[int, Link] = {}
         self._closing = ""
+        self.joined = asyncio.Event()  # some agent was let in since the start
         self._handlers: dict[type, Callable[[Link, Any], None]] = {
             Heartbeat: self._heartbeat,
             Report: self._report,
@@ -91,6 +92,16 @@ class Hub:
     def link(self, node: int) -> Link | None:
         """The link of a node that is connected now."""
         return self._by_node.get(node)
+
+    def beat(self, node: int) -> Heartbeat | None:
+        """The latest figures of a node that is connected; None until its first heartbeat."""
+        link = self._by_node.get(node)
+        return link.beat if link is not None and link.beat.number else None
+
+    def silence(self, node: int, seen_at: int) -> float:
+        """Seconds since the last sign of life; `seen_at` (epoch milliseconds) counts when it has no lease."""
+        silence = self.leases.silence(node, self._clock.elapsed())
+        return max(0, silence if silence >= 0 else self._clock.now() - seen_at) / 1_000
 
     def send(self, node: int, message: ServerMessage, size: int) -> None:
         """Queue a message of about `size` bytes. Without a link it is dropped: the next Hello puts it right."""
@@ -247,6 +258,7 @@ class Hub:
         )
         if link.draining:
             self._loop.post(AgentDrained(node))
+        self.joined.set()
         if not link.welcomed.done():
             link.welcomed.set_result(True)
 

@@ -65,6 +65,7 @@ class Shell:
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.hub: Hub
         self.watch: Watch
+        self.observers: Observers
         self.loop: Loop
         self._tick: Handle | None = None
         self._running: asyncio.Task[None] | None = None
@@ -86,12 +87,13 @@ class Shell:
         dispatch = Dispatch(engine.world, shell.results)
         shell.watch = Watch(engine.world, store, last_event=opened.last_event)
         await shell.watch.recover()
+        shell.observers = Observers(shell.watch, shell.feeds, shell.figures)
         shell.loop = Loop(
             engine,
             shell.committer,
             clock,
             perform=dispatch.perform,
-            publisher=Observers(shell.watch, shell.feeds, shell.figures),
+            publisher=shell.observers,
             outputs=shell.collector,
         )
         shell.hub = Hub(

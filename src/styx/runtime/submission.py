@@ -58,7 +58,7 @@ class Submissions:
             return await self._submit(spec, key, digest)
 
     async def check(self, spec: JobSpec) -> list[tuple[int, ...]]:
-        """The ordinals that each task needs; raises SpecError or NoFit with everything that is wrong."""
+        """The ordinals that each task needs; raises SpecError with everything that is wrong."""
         needs: list[tuple[int, ...]] = []
         problems: list[Problem] = []
         for slice_needs, slice_problems in check_in_slices(spec):
@@ -68,13 +68,13 @@ class Submissions:
         problems += _too_large(spec)
         if problems:
             raise SpecError(problems)
-        misfits = check_fit(self._loop.engine.world, spec)
-        if misfits:
-            raise NoFit(misfits)
         return needs
 
     async def _submit(self, spec: JobSpec, key: str, digest: bytes) -> Created:
         needs = await self.check(spec)
+        misfits = check_fit(self._loop.engine.world, spec)
+        if misfits:
+            raise NoFit(misfits)
         staging = _Staging()
         chunks = [slice(first, first + CHUNK) for first in range(0, len(spec.tasks), CHUNK)]
         header = msgspec.structs.replace(spec, tasks=())
