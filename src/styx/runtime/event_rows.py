@@ -115,6 +115,8 @@ _IMPLIED = (
 _TASK_STATES = tuple(state.name for state in TaskState)
 _OUTCOMES = tuple(outcome.name for outcome in Outcome)
 _WITHOUT_CODE = (Outcome.LOST, Outcome.REJECTED)
+_NAMELESS = ("", "", "", False)
+_MOST_SHOWN = 1_000  # tasks of one job whose ids are kept as text
 _PAD: Row = (0, 0, 0, -1, -1, 0, 0, None, -1, None, 0, "")
 
 encode_rows: Callable[[list[Row]], bytes] = msgspec.msgpack.Encoder().encode
@@ -126,13 +128,28 @@ def decode_rows(payload: bytes) -> list[Row]:
 
 
 class JobNames:
-    """What events show of a job that its serial number does not tell."""
+    """What events show of a job that its serial number does not tell. `id` is 0 while it is not known."""
 
-    __slots__ = ("id", "tasks")
+    __slots__ = ("_shown", "id", "tasks")
 
     def __init__(self, identifier: int = 0, tasks: list[TaskSpec] | None = None) -> None:
-        self.id = JobId(identifier)  # 0: not known
+        self.id = JobId(identifier)
         self.tasks: list[TaskSpec] = [] if tasks is None else tasks
+        self._shown: dict[
+            int, tuple[str, str, str, bool]
+        ] = {}  # writing out two ids costs more than the rest of an event
+
+    def show(self, task: int) -> tuple[str, str, str, bool]:
+        """(job_id, task_id, name, whether it is an array) of a task, or of the job alone when `task` < 0."""
+        shown = self._shown.get(task)
+        if shown is None:
+            job_id = text(self.id) if self.id else ""
+            task_id = text(join(self.id, task)) if self.id and task >= 0 else ""
+            spec = self.tasks[task] if 0 <= task < len(self.tasks) else None
+            shown = (job_id, task_id, spec.name if spec else "", spec is not None and spec.array > 0)
+            if self.id and len(self._shown) < _MOST_SHOWN:
+                self._shown[task] = shown
+        return shown
 
 
 class RowWriter:
@@ -302,15 +319,7 @@ def show(number: int, base: int, row: Row, jobs: Mapping[int, JobNames], nodes: 
     """The event with id `number` of a row from a batch of time `base`. Names that nobody knows any more are empty."""
     kind, late, job, task, index, attempt, node, status, outcome, code, count, reason = (*row, *_PAD[len(row) :])
     names = jobs.get(job)
-    job_id = task_id = name = ""
-    array = False
-    if names is not None and names.id:
-        job_id = text(names.id)
-        if task >= 0:
-            task_id = text(join(names.id, task))
-    if names is not None and 0 <= task < len(names.tasks):
-        name = names.tasks[task].name
-        array = names.tasks[task].array > 0
+    job_id, task_id, name, array = names.show(task) if names is not None else _NAMELESS
     return Event(
         id=number,
         type=TYPES[kind],
