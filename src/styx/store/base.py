@@ -176,10 +176,10 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     def load(self) -> AsyncIterator[list[Record]]:
-        """What is live, as records in an order that `apply` can follow, in lists of some thousand: nodes, then
-        for each live job TasksStaged, JobAccepted, JobCancelling, and its attempts and spans merged by
-        (attempt serial | after). Drops staged tasks that were never accepted. Also raises the world's serials: the last
-        job, attempt and node ever given out come as attributes of `Serials` from `serials()`."""
+        """What is live, as records in an order that `apply` can follow, in lists of some thousand: nodes; then for each
+        live job TasksStaged, JobAccepted, JobRevived (the last one) if it was, JobCancelling, and its ended attempts
+        (AttemptAssigned, AttemptEnded) and its spans, in the order in which these ended; then the attempts under way of
+        all jobs (AttemptAssigned, AttemptStarted, AttemptCancelling), by serial. Drops what was staged and never accepted."""
         ...
 
     async def serials(self) -> tuple[int, int, int]:

@@ -62,15 +62,16 @@ _SpansRecord = SpansEnded | SpansReset
 class _Job:
     """All that is kept of one job. `accepted` is None while it is staged."""
 
-    __slots__ = ("accepted", "attempts", "cancelling", "ended", "spans", "tasks")
+    __slots__ = ("accepted", "attempts", "cancelling", "ended", "revived", "spans", "tasks")
 
     def __init__(self) -> None:
         self.accepted: JobAccepted | None = None
+        self.revived: JobRevived | None = None
         self.cancelling: JobCancelling | None = None
         self.ended: JobEnded | None = None
         self.tasks: list[tuple[TaskSpec, tuple[int, ...]]] = []
         self.attempts: dict[int, list[int]] = {}  # task -> serials
-        self.spans: list[_SpansRecord] = []
+        self.spans: list[tuple[int, _SpansRecord]] = []
 
 
 class _Node:
@@ -96,6 +97,7 @@ class MemoryStore:
         self._incarnation = secrets.token_hex(8)
         self._epoch = 0
         self._serials = [0, 0, 0]  # the highest job, attempt, node ever
+        self._told = 0  # records so far
         self._last_event = 0
         self._last_at = 0
         self._jobs: dict[int, _Job] = {}
@@ -105,6 +107,7 @@ class MemoryStore:
         self._started: dict[int, AttemptStarted] = {}
         self._stopping: dict[int, AttemptCancelling] = {}
         self._ended: dict[int, AttemptEnded] = {}
+        self._ended_told: dict[int, int] = {}
         self._nodes: dict[int, _Node] = {}
         self._events: list[EventRow] = []
         self._outputs: dict[tuple[int, int], dict[int, OutputRow]] = {}
@@ -132,6 +135,7 @@ class MemoryStore:
             if type(record) not in _KEEP:
                 raise no_such_record(record)
         for record in batch.records:
+            self._told += 1
             _KEEP[type(record)](self, record)
         if batch.events:
             self._events.append(EventRow(batch.first_event, batch.last_event, batch.at, batch.events))
@@ -165,6 +169,7 @@ class MemoryStore:
     def _job_revived(self, record: JobRevived) -> None:
         job = self._jobs[record.job]
         job.ended = job.cancelling = None
+        job.revived = record
 
     def _job_ended(self, record: JobEnded) -> None:
         self._jobs[record.job].ended = record
@@ -182,11 +187,12 @@ class MemoryStore:
 
     def _attempt_ended(self, record: AttemptEnded) -> None:
         self._ended[record.attempt] = record
+        self._ended_told[record.attempt] = self._told
         self._started.pop(record.attempt, None)
         self._stopping.pop(record.attempt, None)
 
     def _spans(self, record: _SpansRecord) -> None:
-        self._jobs[record.job].spans.append(record)
+        self._jobs[record.job].spans.append((self._told, record))
 
     def _node_linked(self, record: NodeLinked) -> None:
         self._nodes[record.node] = _Node(record)
@@ -235,18 +241,20 @@ class MemoryStore:
             specs, needs = zip(*job.tasks[first : first + CHUNK], strict=True)
             yield TasksStaged(serial, first, specs, needs)
         yield job.accepted
+        if job.revived is not None:
+            yield job.revived
         if job.cancelling is not None:
             yield job.cancelling
-        told: list[tuple[int, int, tuple[Record, ...]]] = [(span.at, 2 * span.after + 1, (span,)) for span in job.spans]
+        told: list[tuple[int, tuple[Record, ...]]] = [(number, (span,)) for number, span in job.spans]
         for attempts in job.attempts.values():
             for attempt in attempts:
                 ended = self._ended.get(attempt)
                 if ended is None:
                     under_way.append(attempt)
                 else:
-                    told.append((ended.at, 2 * attempt, (self._assigned[attempt], ended)))
-        told.sort(key=lambda entry: entry[:2])
-        for _, _, records in told:
+                    told.append((self._ended_told[attempt], (self._assigned[attempt], ended)))
+        told.sort(key=lambda entry: entry[0])
+        for _, records in told:
             yield from records
 
     async def history(self, job: int) -> list[Record]:
@@ -327,9 +335,9 @@ class MemoryStore:
         for attempt in job.attempts.get(ordinal, ()):
             ended = self._ended.get(attempt)
             if ended is not None:
-                yield ended.at, 2 * attempt, ended.index, 1, ended.state
-        for row in _elements(job.spans, ordinal):
-            yield row.at, 2 * row.after + 1, row.first, row.count, row.state
+                yield self._ended_told[attempt], ended.index, 1, ended.state
+        for told, row in _elements(job.spans, ordinal):
+            yield told, row.first, row.count, row.state
 
     async def tasks(self, page: Page, *, job: int = 0) -> list[TaskRow]:
         last_job, last_task = page.before
@@ -365,7 +373,7 @@ class MemoryStore:
 
     async def elements(self, job: int, task: int) -> list[ElementsRow]:
         kept = self._jobs.get(job)
-        return list(_elements(kept.spans, task)) if kept is not None else []
+        return [row for _, row in _elements(kept.spans, task)] if kept is not None else []
 
     # --- nodes, events, outputs, tokens --------------------------------------------------------------------------
 
@@ -426,6 +434,7 @@ class MemoryStore:
         for attempt in gone:
             del self._assigned[attempt]
             self._ended.pop(attempt, None)
+            self._ended_told.pop(attempt, None)
         streams = [stream for stream in self._outputs if stream[0] in gone]
         return sum(row.length for stream in streams for row in self._outputs.pop(stream).values())
 
@@ -438,12 +447,12 @@ class MemoryStore:
         return 0
 
 
-def _elements(spans: list[_SpansRecord], ordinal: int) -> Iterator[ElementsRow]:
-    for record in spans:
+def _elements(spans: list[tuple[int, _SpansRecord]], ordinal: int) -> Iterator[tuple[int, ElementsRow]]:
+    for told, record in spans:
         state, reason = (record.state, record.reason) if isinstance(record, SpansEnded) else (TaskState.PENDING, "")
         for task, first, count in record.spans:
             if task == ordinal:
-                yield ElementsRow(record.job, task, first, count, state, record.at, record.after, reason)
+                yield told, ElementsRow(record.job, task, first, count, state, record.at, record.after, reason)
 
 
 def _node_row(node: _Node) -> NodeRow:

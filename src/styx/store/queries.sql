@@ -16,10 +16,10 @@ UPDATE meta SET epoch = epoch + 1 WHERE one = 1;
 SELECT incarnation, epoch, last_event, last_at FROM meta WHERE one = 1;
 
 -- name: advance
--- First statement of each commit: it changes no row when the epoch is stale. (epoch, event, at, segment, bytes)
+-- First statement of each commit: it finds no row when the epoch is stale. (epoch, event, at, segment, bytes, records)
 UPDATE meta SET last_event = max(last_event, ?2), last_at = max(last_at, ?3), last_segment = max(last_segment, ?4),
-    output_bytes = output_bytes + ?5
-WHERE one = 1 AND epoch = ?1;
+    output_bytes = output_bytes + ?5, last_told = last_told + ?6
+WHERE one = 1 AND epoch = ?1 RETURNING last_told - ?6;
 
 -- name: epoch
 -- The epoch that commits must carry.
@@ -79,9 +79,9 @@ FROM (VALUES ROWS(3)) AS r WHERE job = r.column1;
 
 -- name: revive_job
 -- The fields of JobRevived.
-UPDATE jobs SET state = 'RUNNING', cancelling_at = 0, cancel_reason = '', ended_at = 0, code = 0, counts = x'90',
-    reason = ''
-WHERE job = ?1 AND ?2 IS NOT NULL;
+UPDATE jobs SET state = 'RUNNING', revived_at = ?2, cancelling_at = 0, cancel_reason = '', ended_at = 0, code = 0,
+    counts = x'90', reason = ''
+WHERE job = ?1;
 
 -- name: end_job
 -- (job, state, at, code, counts, reason)
@@ -102,15 +102,15 @@ UPDATE attempts SET cancelling_at = r.column2, cancel_reason = r.column3
 FROM (VALUES ROWS(3)) AS r WHERE attempt = r.column1;
 
 -- name: finish
--- The fields of AttemptEnded; job, task and index (columns 2 to 4) stand in the row already.
+-- The fields of AttemptEnded, and its number; job, task and index (columns 2 to 4) stand in the row already.
 UPDATE attempts SET outcome = r.column5, code = r.column6, state = r.column7, ended_at = r.column8,
     started_at = r.column9, due = r.column10, spent = r.column11, reason = r.column12, result = r.column13,
-    stdout = r.column14, stderr = r.column15
-FROM (VALUES ROWS(15)) AS r WHERE attempt = r.column1;
+    stdout = r.column14, stderr = r.column15, told = r.column16
+FROM (VALUES ROWS(16)) AS r WHERE attempt = r.column1;
 
 -- name: add_span
--- (job, task, first, count, state, at, after, reason)
-INSERT INTO spans (job, task, first, count, state, at, after, reason) VALUES ROWS(8);
+-- (told, job, task, first, count, state, at, after, reason)
+INSERT INTO spans (told, job, task, first, count, state, at, after, reason) VALUES ROWS(9);
 
 -- name: link_node
 -- A NodeLinked; whatever happened to the node before no longer holds.
@@ -146,55 +146,55 @@ INSERT OR REPLACE INTO marks (agent, session, number) VALUES ROWS(3);
 -- name: job
 -- One job by serial.
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job = ?;
 
 -- name: job_by_id
 -- One job by its id.
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE id = ?;
 
 -- name: job_by_key
 -- One job by its Idempotency-Key.
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job = (SELECT job FROM keys WHERE key = ?);
 
 -- name: jobs
 -- Newest first. (before, limit)
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job < ?1 ORDER BY job DESC LIMIT ?2;
 
 -- name: jobs_named
 -- Newest first. (before, limit, name)
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job < ?1 AND name = ?3 ORDER BY job DESC LIMIT ?2;
 
 -- name: jobs_live
 -- Those that have not ended, newest first. (before, limit)
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job < ?1 AND state IN ('RUNNING', 'CANCELLING') ORDER BY job DESC LIMIT ?2;
 
 -- name: jobs_live_named
 -- Those of a name that have not ended, newest first. (before, limit, name)
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job < ?1 AND state IN ('RUNNING', 'CANCELLING') AND name = ?3 ORDER BY job DESC LIMIT ?2;
 
 -- name: jobs_in_state
 -- Newest first. (before, limit, name ignored, state)
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job < ?1 AND state = ?4 ORDER BY job DESC LIMIT ?2;
 
 -- name: jobs_in_state_named
 -- Newest first. (before, limit, name, state)
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE job < ?1 AND state = ?4 AND name = ?3 ORDER BY job DESC LIMIT ?2;
 
 -- name: find_jobs
@@ -209,7 +209,7 @@ SELECT id FROM (
 -- name: live_jobs
 -- What a start has to rebuild, oldest first.
 SELECT job, id, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest, cancelling_at,
-    cancel_reason
+    cancel_reason, revived_at
 FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') ORDER BY job;
 
 -- name: newest_jobs
@@ -233,9 +233,9 @@ SELECT DISTINCT task FROM spans WHERE job = ?1 AND task BETWEEN ?2 AND ?3;
 
 -- name: fates
 -- The last attempt of each element of a task, and all of its spans. (job, task)
-SELECT ended_at, 2 * max(attempt), idx, 1, state FROM attempts WHERE job = ?1 AND task = ?2 GROUP BY idx
+SELECT max(told), idx, 1, state FROM attempts WHERE job = ?1 AND task = ?2 AND state IS NOT NULL GROUP BY idx
 UNION ALL
-SELECT at, 2 * after + 1, first, count, state FROM spans WHERE job = ?1 AND task = ?2;
+SELECT told, first, count, state FROM spans WHERE job = ?1 AND task = ?2;
 
 -- name: attempts
 -- By element. (job, task, first, last)
@@ -252,12 +252,12 @@ FROM attempts WHERE attempt = ?;
 -- name: attempts_of_job
 -- In the order of a rebuild; those under way come first.
 SELECT attempt, job, task, idx, number, node, assigned_at, started_at, cancelling_at, cancel_reason, ended_at, outcome,
-    code, state, due, spent, reason, result, stdout, stderr
-FROM attempts WHERE job = ? ORDER BY state IS NOT NULL, ended_at, attempt;
+    code, state, due, spent, reason, result, stdout, stderr, told
+FROM attempts WHERE job = ? ORDER BY told, attempt;
 
 -- name: spans_of_job
 -- In the order of a rebuild.
-SELECT task, first, count, state, at, after, reason FROM spans WHERE job = ? ORDER BY at, after, span;
+SELECT told, task, first, count, state, at, after, reason FROM spans WHERE job = ? ORDER BY told, span;
 
 -- name: spans_of_task
 -- In the order they were told.

@@ -107,7 +107,7 @@ def marks(connection: sqlite3.Connection) -> list[ReportMark]:
 
 def job_row(row: tuple[Any, ...]) -> JobRow:
     (job, identifier, spec, tasks, elements, state, accepted_at, ended_at, code, counts, reason, key, digest,
-     _, cancel_reason) = row  # fmt: skip
+     _, cancel_reason, _) = row  # fmt: skip
     return JobRow(
         job,
         JobId(int.from_bytes(identifier, "big")),

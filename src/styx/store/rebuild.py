@@ -17,6 +17,7 @@ from styx.core.records import (
     AttemptStarted,
     JobAccepted,
     JobCancelling,
+    JobRevived,
     NodeLinked,
     NodeLost,
     NodeShifted,
@@ -37,7 +38,7 @@ __all__ = ["history", "live"]
 _OUTCOMES = tuple(Outcome)
 _STATES = tuple(TaskState)
 
-_Told = tuple[int, int, tuple[Record, ...]]
+_Told = tuple[int, tuple[Record, ...]]
 
 
 def live(connection: sqlite3.Connection) -> Iterator[Record]:
@@ -98,11 +99,13 @@ def _job(
         yield TasksStaged(serial, first, specs, tuple(read.unpack_needs(needs) for _, _, needs in chunk))
         first += len(chunk)
     yield JobAccepted(serial, kept.id, kept.spec, kept.tasks, kept.elements, kept.accepted_at, kept.key, kept.digest)
-    cancelling_at, cancel_reason = row[13:15]
+    cancelling_at, cancel_reason, revived_at = row[13:16]
+    if revived_at:
+        yield JobRevived(serial, revived_at)
     if cancelling_at:
         yield JobCancelling(serial, cancelling_at, cancel_reason)
     attempts = _attempts(connection, serial, under_way)
-    for _, _, records in merge(attempts, _spans(connection, serial), key=lambda told: told[:2]):
+    for _, records in merge(attempts, _spans(connection, serial), key=lambda told: told[0]):
         yield from records
 
 
@@ -123,15 +126,15 @@ def _attempts(
             continue
         ended = AttemptEnded(
             attempt, job, task, index, _OUTCOMES[outcome], code, _STATES[state], ended_at, started_at, due, bool(spent),
-            *row[16:],
+            *row[16:20],
         )  # fmt: skip
-        yield ended_at, 2 * attempt, (assigned, ended)
+        yield row[20], (assigned, ended)
 
 
 def _spans(connection: sqlite3.Connection, job: int) -> Iterator[_Told]:
-    for task, first, count, state, at, after, reason in connection.execute(SQL["spans_of_job"], (job,)):
+    for told, task, first, count, state, at, after, reason in connection.execute(SQL["spans_of_job"], (job,)):
         span = ((task, first, count),)
         record: Record = (
             SpansEnded(job, span, _STATES[state], at, after, reason) if state else SpansReset(job, span, at, after)
         )
-        yield at, 2 * after + 1, (record,)
+        yield told, (record,)

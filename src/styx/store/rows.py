@@ -1,9 +1,9 @@
 """What both stores derive in the same way from what they keep: rows of attempts, ended counts, the order of a rebuild.
 
-The order of a rebuild. Within one element everything happens one after the other, so (time, serial) puts it right: an
-attempt is told at the time it ended, a span at its own time, and within one millisecond an attempt goes by its serial and
-a span behind the last serial given out before it. Attempts under way come last, by serial over all jobs: that is the order
-in which they arrived at their nodes. Nothing else can follow them, for a span never touches an attempt under way.
+The order of a rebuild. A store numbers the records as they come. Within a job, ended attempts and spans are told in the
+order of these numbers, each attempt's assignment right before its end: what ended first is also told first, which decides
+for instance which failure failed the job. Attempts under way come last, by serial over all jobs: that is the order in which
+they arrived at their nodes. Nothing of their elements can follow them, for a span never touches an attempt under way.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["CHUNK", "Fate", "attempt_row", "batches", "digits_of", "final_counts
 CHUNK = 2_000
 """Records in one list of `load`, and tasks in one TasksStaged of a rebuild."""
 
-Fate = tuple[int, int, int, int, int]
-"""(time, order within it, first, count, state): what a run of elements of one task became."""
+Fate = tuple[int, int, int, int]
+"""(number, first, count, state): what a run of elements of one task became, and when."""
 
 
 def attempt_row(assigned: AttemptAssigned, started_at: int, ended: AttemptEnded | None) -> AttemptRow:
@@ -40,7 +40,7 @@ def attempt_row(assigned: AttemptAssigned, started_at: int, ended: AttemptEnded 
 def final_counts(size: int, fates: Iterable[Fate]) -> tuple[int, ...]:
     """Elements by TaskState of one ended task, from all that became of its elements."""
     states = bytearray(size)
-    for _, _, first, count, state in sorted(fates, key=lambda fate: fate[:2]):
+    for _, first, count, state in sorted(fates):
         states[first : first + count] = bytes([state]) * count
     return tuple(states.count(state) for state in TaskState)
 

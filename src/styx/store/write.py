@@ -55,13 +55,12 @@ _ATTEMPT_RECORDS = (
     (AttemptAssigned, "assign"),
     (AttemptStarted, "start"),
     (AttemptCancelling, "cancel"),
-    (AttemptEnded, "finish"),
 )
 _NODE_RECORDS = (NodeLinked, NodeSuspected, NodeLost, NodeShifted)
 _SPANS_RECORDS = (SpansEnded, SpansReset)
 _DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved)
 
-_KNOWN = frozenset({*_JOB_RECORDS, *(kind for kind, _ in _ATTEMPT_RECORDS), *_NODE_RECORDS, *_SPANS_RECORDS, *_DERIVED})
+_KNOWN = frozenset({*_JOB_RECORDS, *(kind for kind, _ in _ATTEMPT_RECORDS), *_NODE_RECORDS, *_DERIVED})
 
 _SIZES = (128, 32, 8, 1)
 
@@ -77,18 +76,17 @@ def place(job: int, task: int) -> int:
 
 def write(connection: sqlite3.Connection, epoch: int, batch: Batch) -> None:
     """Commit the batch, whole or not at all. Raises StaleEpoch, StoreError, or what sqlite3 raises."""
-    by_type: dict[type, list[Any]] = {}
-    for record in batch.records:
-        kind = type(record)
-        if kind in by_type:
-            by_type[kind].append(record)
-        elif kind in _KNOWN:
-            by_type[kind] = [record]
-        else:
-            raise no_such_record(record)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _write(connection, epoch, batch, by_type)
+        told = _advance(connection, epoch, batch)
+        _records(connection, batch.records, told)
+        if batch.events:
+            connection.execute(SQL["add_events"], (batch.last_event, batch.first_event, batch.at, batch.events))
+        if batch.outputs:
+            _insert(connection, "add_output", map(astuple, batch.outputs))
+        if batch.marks:
+            latest = {mark.agent: mark for mark in batch.marks}
+            _insert(connection, "set_mark", map(astuple, latest.values()))
         connection.execute("COMMIT")
     except BaseException:
         # Some errors (no room among them) have made SQLite roll back by itself.
@@ -97,18 +95,40 @@ def write(connection: sqlite3.Connection, epoch: int, batch: Batch) -> None:
         raise
 
 
-def _write(connection: sqlite3.Connection, epoch: int, batch: Batch, by_type: dict[type, list[Any]]) -> None:
+def _advance(connection: sqlite3.Connection, epoch: int, batch: Batch) -> int:
+    """Check the epoch, note how far the database has come, and return the number of the last record before these."""
     outputs = batch.outputs
     segment = max([row.segment for row in outputs], default=0)
     length = sum([row.length for row in outputs])
-    advanced = connection.execute(SQL["advance"], (epoch, batch.last_event, batch.at, segment, length))
-    if advanced.rowcount != 1:
+    arguments = (epoch, batch.last_event, batch.at, segment, length, len(batch.records))
+    advanced = connection.execute(SQL["advance"], arguments).fetchall()
+    if not advanced:
         raise StaleEpoch(
             f"another server has taken over this database since epoch {epoch}; nothing was written",
             hint="stop this server; the other one carries on",
         )
+    return int(advanced[0][0])
+
+
+def _records(connection: sqlite3.Connection, records: list[Record], told: int) -> None:
+    by_type: dict[type, list[Any]] = {}
+    ends: list[tuple[Any, ...]] = []
+    spans: list[tuple[Any, ...]] = []
+    for record in records:
+        told += 1
+        kind = type(record)
+        if kind is AttemptEnded:
+            ends.append((*astuple(record), told))
+        elif kind in by_type:
+            by_type[kind].append(record)
+        elif kind in _SPANS_RECORDS:
+            spans += _span_rows(record, told)
+        elif kind in _KNOWN:
+            by_type[kind] = [record]
+        else:
+            raise no_such_record(record)
     if JobRevived in by_type:
-        in_order = [record for record in batch.records if isinstance(record, _JOB_RECORDS)]
+        in_order = [record for record in records if isinstance(record, _JOB_RECORDS)]
         for kind, group in groupby(in_order, type):
             _JOB_WRITERS[kind](connection, list(group))
     else:
@@ -118,18 +138,12 @@ def _write(connection: sqlite3.Connection, epoch: int, batch: Batch, by_type: di
     for kind, name in _ATTEMPT_RECORDS:
         if kind in by_type:
             _insert(connection, name, map(astuple, by_type[kind]))
-    if SpansEnded in by_type or SpansReset in by_type:
-        _spans(connection, [record for record in batch.records if isinstance(record, _SPANS_RECORDS)])
-    if any(kind in by_type for kind in _NODE_RECORDS):
-        for record in batch.records:
+    _insert(connection, "finish", ends)
+    _insert(connection, "add_span", spans)
+    if not by_type.keys().isdisjoint(_NODE_RECORDS):
+        for record in records:
             if isinstance(record, _NODE_RECORDS):
                 _node(connection, record)
-    if batch.events:
-        connection.execute(SQL["add_events"], (batch.last_event, batch.first_event, batch.at, batch.events))
-    if outputs:
-        _insert(connection, "add_output", map(astuple, outputs))
-    if batch.marks:
-        _insert(connection, "set_mark", map(astuple, batch.marks))
 
 
 def _insert(connection: sqlite3.Connection, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -197,18 +211,10 @@ _JOB_WRITERS: dict[type, Any] = {
 }
 
 
-def _spans(connection: sqlite3.Connection, records: Iterable[SpansEnded | SpansReset]) -> None:
-    _insert(
-        connection,
-        "add_span",
-        [
-            (r.job, *span, r.state, r.at, r.after, r.reason)
-            if isinstance(r, SpansEnded)
-            else (r.job, *span, 0, r.at, r.after, "")
-            for r in records
-            for span in r.spans
-        ],
-    )
+def _span_rows(record: Any, told: int) -> list[tuple[Any, ...]]:
+    r: SpansEnded | SpansReset = record
+    state, reason = (r.state, r.reason) if isinstance(r, SpansEnded) else (TaskState.PENDING, "")
+    return [(told, r.job, *span, state, r.at, r.after, reason) for span in r.spans]
 
 
 def _node(connection: sqlite3.Connection, record: Record) -> None:

@@ -1,7 +1,8 @@
 -- The first tables. Times are milliseconds since the epoch, 0 where something has not happened. Records that follow from
 -- others are not kept. Columns beyond those an INSERT names take their default, which costs a row one byte each.
 
--- One row: whose database this is and how far it has come. Each commit checks the epoch by writing here.
+-- One row: whose database this is and how far it has come. Each commit checks the epoch by writing here. `last_told` numbers
+-- all records; what ended elements carries its number, so that a rebuild tells it in the order in which it happened.
 CREATE TABLE meta (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     incarnation  TEXT    NOT NULL,
@@ -10,6 +11,7 @@ CREATE TABLE meta (
     last_at      INTEGER NOT NULL DEFAULT 0,
     last_segment INTEGER NOT NULL DEFAULT 0,
     output_bytes INTEGER NOT NULL DEFAULT 0,
+    last_told    INTEGER NOT NULL DEFAULT 0,
     -- The highest serials among rows that have been deleted; a serial is never given out twice.
     last_job     INTEGER NOT NULL DEFAULT 0,
     last_attempt INTEGER NOT NULL DEFAULT 0
@@ -28,6 +30,7 @@ CREATE TABLE jobs (
     key           TEXT    NOT NULL DEFAULT '',
     digest        BLOB    NOT NULL DEFAULT x'',
     state         TEXT    NOT NULL DEFAULT 'RUNNING',
+    revived_at    INTEGER NOT NULL DEFAULT 0,
     cancelling_at INTEGER NOT NULL DEFAULT 0,
     cancel_reason TEXT    NOT NULL DEFAULT '',
     ended_at      INTEGER NOT NULL DEFAULT 0,
@@ -82,13 +85,15 @@ CREATE TABLE attempts (
     reason        TEXT    NOT NULL DEFAULT '',
     result        BLOB    NOT NULL DEFAULT x'',
     stdout        INTEGER NOT NULL DEFAULT 0,
-    stderr        INTEGER NOT NULL DEFAULT 0
+    stderr        INTEGER NOT NULL DEFAULT 0,
+    told          INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX attempts_by_element ON attempts (job, task, idx);
 
 -- Runs of elements that ended without an attempt, or (state 0) were set back to run again.
 CREATE TABLE spans (
     span   INTEGER PRIMARY KEY,
+    told   INTEGER NOT NULL,
     job    INTEGER NOT NULL,
     task   INTEGER NOT NULL,
     first  INTEGER NOT NULL,

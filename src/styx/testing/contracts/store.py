@@ -518,6 +518,26 @@ class StoreContract:
 
         self.run(tmp_path, scene)
 
+    def test_what_ended_first_is_told_first(self, tmp_path: Path) -> None:
+        """Even within one millisecond, for the first failure is the one that failed the job."""
+
+        async def scene(store: Store, epoch: int) -> None:
+            array = TaskSpec("a", ("x",), array=4)
+            starts = [assigned(serial, 1, 0, serial - 1) for serial in range(1, 4)]
+            ends: list[Record] = [
+                ended(3, 1, 0, 2, TaskState.FAILED),
+                SpansEnded(1, ((0, 3, 1),), TaskState.CANCELLED, AT, 3),
+                ended(1, 1, 0, 0, TaskState.FAILED),
+                SpansReset(1, ((0, 2, 2),), AT, 3),
+                ended(2, 1, 0, 1, TaskState.FAILED),
+            ]
+            await store.commit(epoch, Batch([*submitted(1, array), *starts, *ends[:2]]))
+            await store.commit(epoch, Batch(ends[2:]))
+            told = [record for record in await loaded(store) if not isinstance(record, AttemptAssigned)]
+            assert told[2:] == ends
+
+        self.run(tmp_path, scene)
+
     def test_what_became_of_the_elements_of_an_ended_job(self, tmp_path: Path) -> None:
         async def scene(store: Store, epoch: int) -> None:
             array = TaskSpec("a", ("x",), array=5)
@@ -567,7 +587,7 @@ class StoreContract:
             row = await store.job(1)
             assert row is not None
             assert (row.state, row.ended_at, row.code, row.counts, row.reason) == (JobState.RUNNING, 0, 0, (), "")
-            assert await loaded(store) == [*submitted(1), *first, reset]
+            assert await loaded(store) == [*submitted(1), JobRevived(1, AT + 2), *first, reset]
             second: list[Record] = [assigned(2, 1, 0, 0, 2, AT + 3), ended(2, 1, 0, 0, TaskState.SUCCEEDED, AT + 4)]
             again: list[Record] = [
                 *second,
@@ -580,6 +600,7 @@ class StoreContract:
             row = await store.job(1)
             assert row is not None
             assert (row.state, row.reason) == (JobState.CANCELLING, "stop")
+            assert (await loaded(store))[:4] == [*submitted(1), JobRevived(1, AT + 5), JobCancelling(1, AT + 6, "stop")]
             await store.commit(epoch, Batch([JobRevived(1, AT + 7), job_ended(1, AT + 8)]))
             row = await store.job(1)
             assert row is not None
