@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import os
 import select
 import sys
@@ -14,6 +15,7 @@ from styx.agent.owner.loop import Loop
 from styx.agent.owner.mark import Marker
 from styx.agent.owner.outlet import Outlet
 from styx.agent.owner.pipes import Pipes
+from styx.agent.owner.rooms import Rooms
 from styx.agent.owner.spawn import Spawner
 from styx.agent.owner.spool import Budget
 from styx.agent.owner.supervisor import Supervisor
@@ -63,7 +65,7 @@ def _serve(folder: str, lock: int, arguments: argparse.Namespace) -> int:
     if known and (found := survivors.clear(marker)):
         print(f"styx-owner: ended {found} processes that a predecessor left", file=sys.stderr, flush=True)
     trash = Trash(os.path.join(folder, "trash"))
-    for name in ("work", "spool"):
+    for name in ("work", "results", "spool"):
         trash.remove(os.path.join(folder, name))
         os.mkdir(os.path.join(folder, name), 0o700)
     home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -71,12 +73,16 @@ def _serve(folder: str, lock: int, arguments: argparse.Namespace) -> int:
     epoll = select.epoll()
     pipes, outlet = Pipes(epoll), Outlet()
     budget = Budget(per_attempt_memory=arguments.output_memory, per_attempt_disk=arguments.output_disk)
-    supervisor = Supervisor(folder, marker, Spawner(home, marker), pipes, outlet, trash, budget)
+    supervisor = Supervisor(
+        folder, marker, Spawner(home, marker), pipes, outlet, Rooms(f"{folder}/work", trash), budget
+    )
     supervisor.tied = arguments.tied
     listener = address.bind(folder)
     loop = Loop(epoll, listener, supervisor, pipes, outlet, trash, round(arguments.idle * _SECOND))
     mark.write_key(lock, key, os.getpid())
     _tell(arguments.ready, f"ok {os.getpid()}")
+    gc.freeze()  # what start-up made is not looked at again
+    gc.set_threshold(20_000)
     try:
         loop.run()
     finally:

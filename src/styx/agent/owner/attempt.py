@@ -28,8 +28,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "code", "device_ids", "discarded", "ending_sent", "exited", "fds", "forgotten", "number", "ordinal", "outcome", "pid",
-        "reason", "result", "result_path", "results", "run", "settled", "spec", "spool", "started", "state", "work",
+        "alone", "code", "device_ids", "discarded", "ending_sent", "exited", "fds", "forgotten", "number", "ordinal", "outcome", "pid",
+        "reason", "result", "result_name", "results", "room", "run", "settled", "spec", "spool", "started", "state",
     )  # fmt: skip
 
     def __init__(self, ordinal: int, spec: Spec, run: Run, results: str, spool: Spool) -> None:
@@ -44,12 +44,13 @@ class Attempt:
         self.fds = [-1, -1]  # our ends of its stdout and stderr, -1 when closed
         self.started = 0
         self.exited = 0
+        self.alone = False  # no process was left in its own group when it exited
         self.code = 0
         self.outcome: Outcome | None = None  # set when it is being stopped, or has ended
         self.reason = ""
         self.result = b""
-        self.work = ""  # the private folder
-        self.result_path = ""
+        self.room = ""  # the private folder
+        self.result_name = ""
         self.device_ids: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self.settled = False  # no process of it is left
         self.ending_sent = False  # on the present connection

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from styx.agent.owner.attempt import Attempt
 
-__all__ = ["base", "is_private", "of"]
+__all__ = ["base", "encoded", "is_private", "of"]
 
 _PRIVATE_PARTS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 _PER_ATTEMPT = (
@@ -25,22 +25,31 @@ def base(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not is_private(name)}
 
 
-def of(attempt: Attempt, inherited: dict[str, str], mark: str, visible: str | None) -> dict[str, str]:
+def encoded(environment: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:
+    """As `posix_spawn` wants it; what is the same for every program is encoded once."""
+    return {os.fsencode(name): os.fsencode(value) for name, value in environment}
+
+
+def of(
+    attempt: Attempt, inherited: dict[bytes, bytes], result: str, mark: str, visible: str | None
+) -> dict[bytes, bytes]:
     """All variables of an attempt. The task's own `env` overrides; only the mark cannot be overridden."""
     spec = attempt.spec
     environment = inherited.copy()
-    environment["STYX_JOB_ID"] = spec.job_id
-    environment["STYX_TASK_ID"] = f"{spec.task_id}.{attempt.run.index}" if spec.array else spec.task_id
-    environment["STYX_TASK_NAME"] = spec.name
-    environment["STYX_ATTEMPT"] = str(attempt.run.number)
-    environment["STYX_RESULT"] = attempt.result_path
+    environment[b"STYX_JOB_ID"] = spec.job_id.encode()
+    task = f"{spec.task_id}.{attempt.run.index}" if spec.array else spec.task_id
+    environment[b"STYX_TASK_ID"] = task.encode()
+    environment[b"STYX_TASK_NAME"] = os.fsencode(spec.name)
+    environment[b"STYX_ATTEMPT"] = b"%d" % attempt.run.number
+    environment[b"STYX_RESULT"] = os.fsencode(result)
     if spec.array:
-        environment["STYX_ARRAY_INDEX"] = str(attempt.run.index)
-        environment["STYX_ARRAY_SIZE"] = str(spec.array)
+        environment[b"STYX_ARRAY_INDEX"] = b"%d" % attempt.run.index
+        environment[b"STYX_ARRAY_SIZE"] = b"%d" % spec.array
     if attempt.results:
-        environment["STYX_RESULTS"] = attempt.results
+        environment[b"STYX_RESULTS"] = os.fsencode(attempt.results)
     if visible is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = visible
-    environment.update(spec.env)
-    environment["STYX_MARK"] = mark
+        environment[b"CUDA_VISIBLE_DEVICES"] = visible.encode()
+    if spec.env:
+        environment.update(encoded(spec.env))
+    environment[b"STYX_MARK"] = mark.encode()
     return environment

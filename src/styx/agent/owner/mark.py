@@ -45,29 +45,24 @@ def write_key(descriptor: int, key: int, pid: int = 0) -> None:
 class Marker:
     """Writes the marks of one owner's programs, and recognises them."""
 
-    __slots__ = ("_base", "_hard", "_prefix", "_soft", "limits")
+    __slots__ = ("_base", "_hard", "_prefix", "limits")
 
     def __init__(self, key: int) -> None:
         self._base = _FLAG | key << _ORDINAL_BITS
         self._prefix = f"{MARK}={key:010x}:"
-        self._soft, self._hard = resource.getrlimit(_LOCKS)
+        _, self._hard = resource.getrlimit(_LOCKS)
         self.limits = True
         self.set_limit(0)
-        self.clear_limit()
 
     def set_limit(self, ordinal: int) -> None:
-        """The next program spawned inherits this mark. A lower hard limit leaves only the environment's mark."""
+        """The next program spawned inherits this mark (the owner wears it until then: it is never searched for itself). Under
+        a lower hard limit, only the environment's mark is left."""
         if not self.limits:
             return
         try:
             resource.setrlimit(_LOCKS, (self._base | ordinal, self._hard))
         except (OSError, ValueError):
             self.limits = False
-
-    def clear_limit(self) -> None:
-        """The owner itself does not carry the mark, so that its own successor never takes it for a program."""
-        if self.limits:
-            resource.setrlimit(_LOCKS, (self._soft, self._hard))
 
     def variable(self, ordinal: int, incarnation: str, attempt: int) -> str:
         """The value of STYX_MARK."""

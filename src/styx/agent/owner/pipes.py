@@ -14,11 +14,11 @@ from styx.agent.owner.attempt import Attempt
 
 __all__ = ["CHUNK", "Pipes"]
 
-CHUNK = 256 << 10
+CHUNK = 64 << 10  # what a pipe holds; a larger buffer would come from mmap each time
 _LITTLE = 8 << 10
 _CHATTY = 2_000_000  # nanoseconds
 _RETRY = 1_000_000_000  # nanoseconds between attempts to write to a disk that took no more
-_DRAIN = 16  # reads: more than a pipe can hold
+_DRAIN = 64  # reads: more than a pipe can hold
 _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 
 

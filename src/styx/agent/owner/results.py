@@ -10,15 +10,15 @@ __all__ = ["LIMIT", "take"]
 LIMIT = 4_096
 
 
-def take(path: str) -> tuple[bytes, str]:
-    """(content, complaint); removes the file. A result that is too large or no plain file is dropped, and the complaint says
+def take(folder: int, name: str) -> tuple[bytes, str]:
+    """(content, complaint) of the file `name` in a folder's descriptor; removes it. A result that is too large or no plain file is dropped, and the complaint says
     so. No file is an empty result."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return b"", ""
     except OSError as error:
-        _remove(path)
+        _remove(folder, name)
         return b"", f"its result was dropped: {error.strerror}"
     try:
         about = os.fstat(descriptor)
@@ -29,11 +29,11 @@ def take(path: str) -> tuple[bytes, str]:
         return os.read(descriptor, LIMIT), ""
     finally:
         os.close(descriptor)
-        _remove(path)
+        _remove(folder, name)
 
 
-def _remove(path: str) -> None:
+def _remove(folder: int, name: str) -> None:
     try:
-        os.unlink(path)
+        os.unlink(name, dir_fd=folder)
     except OSError:  # a folder by that name: the next start of the owner clears it away
         return

@@ -7,6 +7,7 @@ so it may wear the program's folder and limits during the call.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -18,7 +19,7 @@ __all__ = ["CannotRun", "NoRoom", "Spawner"]
 
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
-_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+_DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 _DEFAULTS = [s for s in signal.valid_signals() if s not in {signal.SIGKILL, signal.SIGSTOP}]
 _NO_ROOM = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
@@ -39,20 +40,21 @@ class NoRoom(Exception):
 class Spawner:
     """Spawns for one owner; `home` is a descriptor of the folder that the owner itself stays in."""
 
-    __slots__ = ("_files", "_home", "_marker", "_paths", "_soft_files")
+    __slots__ = ("_few_files", "_home", "_many_files", "_marker", "_paths", "_spare")
 
     def __init__(self, home: int, marker: Marker) -> None:
         self._home = home
         self._marker = marker
         self._paths: dict[tuple[str, str], str] = {}
-        self._soft_files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._files = (hard, hard)
+        self._spare: list[int] | None = None
+        self._few_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._many_files = (self._few_files[1], self._few_files[1])
         _, hard_core = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, hard_core))
-        resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
 
     def spawn(
-        self, command: tuple[str, ...], shell: bool, folder: str, environment: dict[str, str], ordinal: int
+        self, command: tuple[str, ...], shell: bool, folder: str, environment: dict[bytes, bytes], ordinal: int
     ) -> tuple[int, int, int]:
         """(pid, stdout, stderr): the descriptors are our ends, non-blocking. Raises CannotRun or NoRoom."""
         if not command or not command[0]:
@@ -69,7 +71,14 @@ class Spawner:
         finally:
             os.fchdir(self._home)
 
-    def _with_pipes(self, argv: list[str], environment: dict[str, str], ordinal: int) -> tuple[int, int, int]:
+    def prepare(self) -> None:
+        """Have pipes ready for the next program, while nobody waits for it."""
+        if self._spare is None:
+            with contextlib.suppress(NoRoom):
+                self._spare = self._pipes()
+
+    def _pipes(self) -> list[int]:
+        """[our stdout, its stdout, our stderr, its stderr]; ours do not block."""
         descriptors: list[int] = []
         try:
             descriptors += os.pipe2(os.O_CLOEXEC)
@@ -77,7 +86,13 @@ class Spawner:
         except OSError as error:
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise NoRoom(f"no pipe for its output: {error.strerror}") from None
+            raise NoRoom(f"no pipe for its output, {error.strerror}") from None
+        os.set_blocking(descriptors[0], False)
+        os.set_blocking(descriptors[2], False)
+        return descriptors
+
+    def _with_pipes(self, argv: list[str], environment: dict[bytes, bytes], ordinal: int) -> tuple[int, int, int]:
+        descriptors, self._spare = self._spare or self._pipes(), None
         stdout, out, stderr, err = descriptors
         try:
             pid = self._exec(argv, environment, ordinal, out, err)
@@ -88,16 +103,15 @@ class Spawner:
         finally:
             os.close(out)
             os.close(err)
-        os.set_blocking(stdout, False)
-        os.set_blocking(stderr, False)
         return pid, stdout, stderr
 
-    def _exec(self, argv: list[str], environment: dict[str, str], ordinal: int, out: int, err: int) -> int:
+    def _exec(self, argv: list[str], environment: dict[bytes, bytes], ordinal: int, out: int, err: int) -> int:
         name = argv[0]
-        search = environment.get("PATH", _DEFAULT_PATH)
+        search = os.fsdecode(environment.get(b"PATH", _DEFAULT_PATH))
         known = self._paths.get((name, search), "")
         path = name if "/" in name else known or self._look_up(name, search)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._soft_files, self._files[1]))
+        if self._few_files != self._many_files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._few_files)
         self._marker.set_limit(ordinal)
         try:
             return os.posix_spawn(
@@ -117,13 +131,13 @@ class Spawner:
             if self._paths.pop((name, search), "") and known:  # it was there once; it may have moved along the PATH
                 return self._exec(argv, environment, ordinal, out, err)
             if error.errno in _NO_ROOM:
-                raise NoRoom(f"no process for it: {error.strerror}") from None
+                raise NoRoom(f"no process, {error.strerror}") from None
             raise _explain(name, path, error) from None
         except ValueError as error:
             raise CannotRun(_NOT_EXECUTABLE, f"{name}: {error}") from None
         finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
-            self._marker.clear_limit()
+            if self._few_files != self._many_files:
+                resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
 
     def _look_up(self, name: str, search: str) -> str:
         """The program on the task's own PATH; relative parts of it count from the task's folder, where we are now."""

@@ -9,7 +9,6 @@ When the disk allowed is full too, the pipe is not read any more and the program
 from __future__ import annotations
 
 import os
-from collections import deque
 
 __all__ = ["Budget", "Spool", "Stream"]
 
@@ -56,7 +55,7 @@ class Stream:
         self._spool = spool
         self._stem = stem
         self._head = bytearray()
-        self._segments: deque[_Segment] = deque()
+        self._segments: list[_Segment] = []
         self._file = -1  # open for writing: the last segment
         self._written = 0  # what is in `head` and the segments ends here
         self._late = bytearray()  # read from the pipe, but the disk took no more
@@ -139,7 +138,7 @@ class Stream:
             del self._head[:head]
             self._spool.give(head)
         while self._segments and self._segments[0].end <= offset:
-            self._drop(self._segments.popleft())
+            self._drop(self._segments.pop(0))
         if offset > self._written:
             del self._late[: offset - self._written]
             self._written = offset

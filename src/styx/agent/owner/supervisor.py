@@ -18,9 +18,9 @@ from styx.agent.owner.devices import Devices
 from styx.agent.owner.mark import ORDINALS, Marker
 from styx.agent.owner.outlet import Outlet
 from styx.agent.owner.pipes import Pipes
+from styx.agent.owner.rooms import Rooms
 from styx.agent.owner.spawn import CannotRun, NoRoom, Spawner
 from styx.agent.owner.spool import Budget, Spool
-from styx.agent.owner.trash import Trash
 from styx.agent.owner.undertaker import Undertaker
 from styx.core.admission import Admission
 from styx.core.resources import Resources
@@ -39,7 +39,7 @@ class Supervisor:
     """`attempts` is what is held, by the server's number; `leaders` the running programs, by pid."""
 
     def __init__(
-        self, folder: str, marker: Marker, spawner: Spawner, pipes: Pipes, outlet: Outlet, trash: Trash, budget: Budget
+        self, folder: str, marker: Marker, spawner: Spawner, pipes: Pipes, outlet: Outlet, rooms: Rooms, budget: Budget
     ) -> None:
         self.incarnation = ""
         self.capacity = _NOTHING
@@ -48,11 +48,12 @@ class Supervisor:
         self.attempts: dict[int, Attempt] = {}
         self.leaders: dict[int, Attempt] = {}
         self._folder = folder
+        self._results = os.open(f"{folder}/results", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._marker = marker
         self._spawner = spawner
         self._pipes = pipes
         self._outlet = outlet
-        self._trash = trash
+        self._rooms = rooms
         self._budget = budget
         self.undertaker = Undertaker(marker, self.leaders, self._settled)
         self._admission = Admission(_NOTHING)
@@ -60,7 +61,7 @@ class Supervisor:
         self._devices = Devices()
         self._timeouts: list[tuple[int, int, Attempt]] = []
         self._ordinal = 0
-        self._inherited = environment.base()
+        self._inherited = environment.encoded(environment.base().items())
         self._handlers: dict[type, Callable[[Any, int], None]] = {
             p.Configure: self._configure,
             p.OwnerStart: self._start,
@@ -140,7 +141,7 @@ class Supervisor:
             attempt = self.attempts.get(number)
             if attempt is not None and attempt.state == ENDED and not attempt.forgotten:
                 attempt.forgotten = True
-                self._remove_folder(attempt)
+                self._remove_room(attempt)
                 self._let_go_if_done(attempt)
 
     def _release(self, message: p.OwnerRelease, now: int) -> None:
@@ -165,6 +166,8 @@ class Supervisor:
         for _ in range(_AT_ONCE):
             ordinal = self._admission.head()
             if ordinal is None:
+                if self._admission.waiting:
+                    self._spawner.prepare()
                 return False
             self._admission.admit(ordinal)
             self._spawn(self._unsettled[ordinal], now)
@@ -173,12 +176,20 @@ class Supervisor:
     def _spawn(self, attempt: Attempt, now: int) -> None:
         spec = attempt.spec
         attempt.device_ids = self._devices.take(spec.resources) if spec.resources.accelerators else ()
-        attempt.result_path = f"{self._folder}/work/{attempt.number}-{attempt.ordinal}.result"
+        attempt.result_name = f"{attempt.number}-{attempt.ordinal}"
         mark = self._marker.variable(attempt.ordinal, self.incarnation, attempt.number)
-        variables = environment.of(attempt, self._inherited, mark, self._devices.visible(attempt.device_ids))
+        variables = environment.of(
+            attempt,
+            self._inherited,
+            f"{self._folder}/results/{attempt.result_name}",
+            mark,
+            self._devices.visible(attempt.device_ids),
+        )
         attempt.started = now
         try:
-            folder = spec.workdir or self._make_folder(attempt)
+            folder = spec.workdir
+            if not folder:
+                folder = attempt.room = self._rooms.take()
             attempt.pid, *attempt.fds = self._spawner.spawn(
                 spec.command, spec.shell, folder, variables, attempt.ordinal
             )
@@ -187,9 +198,9 @@ class Supervisor:
             attempt.code = error.code
             self._never_ran(attempt, Outcome.EXITED, error.message, now)
             return
-        except NoRoom as error:
+        except (NoRoom, OSError) as error:
             attempt.started = 0
-            self._never_ran(attempt, Outcome.REJECTED, str(error), now)
+            self._never_ran(attempt, Outcome.REJECTED, f"the machine has no room for it: {error}", now)
             return
         attempt.state = RUNNING
         self.leaders[attempt.pid] = attempt
@@ -197,15 +208,6 @@ class Supervisor:
         self._outlet.started(attempt)
         if spec.timeout:
             heapq.heappush(self._timeouts, (now + spec.timeout * _MILLISECOND, attempt.ordinal, attempt))
-
-    def _make_folder(self, attempt: Attempt) -> str:
-        path = f"{self._folder}/work/{attempt.number}-{attempt.ordinal}"
-        try:
-            os.mkdir(path, 0o700)
-        except OSError as error:
-            raise NoRoom(f"no private folder for it: {error.strerror}") from None
-        attempt.work = path
-        return path
 
     # ending
 
@@ -227,37 +229,48 @@ class Supervisor:
         self._settled(attempt)
 
     def reap(self) -> None:
-        """Wait for every child that has died, and start what fits in place of each."""
+        """Wait for every child that has died, start what fits in place of each, and only then see to what it left."""
+        exited: list[Attempt] = []
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
+                break
             now = clock()
             attempt = self.leaders.pop(pid, None)
             if attempt is not None:
                 self._exited(attempt, status, now)
-                self.start_ready(now)
+                exited.append(attempt)
             self.undertaker.reaped(pid, now)
+        for attempt in exited:
+            self._clear_up(attempt)
 
     def _exited(self, attempt: Attempt, status: int, now: int) -> None:
         attempt.exited = now
         code = os.waitstatus_to_exitcode(status)
         attempt.code = code if code >= 0 else 128 - code
-        if attempt.outcome is None and code < 0:
-            attempt.reason = f"killed by {_signal_name(-code)}"
+        if attempt.outcome is None:
+            if code < 0:
+                attempt.reason = f"killed by {_signal_name(-code)}"
+            attempt.alone = not _group_exists(attempt.pid)
+            if attempt.alone and not attempt.device_ids:  # it seems to have left nothing: the next need not wait
+                self._admission.leave(attempt.ordinal)
+                self.start_ready(now)
+
+    def _clear_up(self, attempt: Attempt) -> None:
+        """Its program is gone: read what it wrote, and end what it left."""
         read_out = self._pipes.drain(attempt)
-        if read_out or attempt.spool.streams[0].total or attempt.spool.streams[1].total:
+        if not attempt.discarded:
             self._outlet.due(attempt)
         if attempt.outcome is not None:
             return  # it is being stopped: the undertaker says when nothing of it is left
-        if read_out and not _group_exists(attempt.pid):
-            self.undertaker.sweep_later(now)
+        if read_out and attempt.alone:
+            self.undertaker.sweep_later(attempt.exited)
             self._settled(attempt)
         else:
-            self.undertaker.end(attempt, now, attempt.spec.grace * _MILLISECOND)
+            self.undertaker.end(attempt, attempt.exited, attempt.spec.grace * _MILLISECOND)
 
     def _settled(self, attempt: Attempt) -> None:
         """None of its processes is left; its share of the machine is free."""
@@ -275,15 +288,17 @@ class Supervisor:
             if attempt.spool.full and attempt.reading:
                 return
             self._pipes.close(attempt)
-        if attempt.result_path:
-            attempt.result, complaint = results.take(attempt.result_path)
+        if attempt.pid:
+            attempt.result, complaint = results.take(self._results, attempt.result_name)
             if complaint:
                 attempt.reason = f"{attempt.reason}; {complaint}" if attempt.reason else complaint
+        if attempt.room and self._rooms.returned(attempt.room):
+            attempt.room = ""
         if attempt.outcome is None:
             attempt.outcome = Outcome.EXITED
         attempt.state = ENDED
         if attempt.discarded:
-            self._remove_folder(attempt)
+            self._remove_room(attempt)
         else:
             self._outlet.due(attempt)
 
@@ -303,10 +318,10 @@ class Supervisor:
             del self.attempts[attempt.number]
             self._outlet.drop(attempt)
 
-    def _remove_folder(self, attempt: Attempt) -> None:
-        if attempt.work:
-            self._trash.remove(attempt.work)
-            attempt.work = ""
+    def _remove_room(self, attempt: Attempt) -> None:
+        if attempt.room:
+            self._rooms.remove(attempt.room)
+            attempt.room = ""
 
     def discard_all(self, now: int, *, at_once: bool) -> None:
         """Nobody wants these any more: end the running ones and forget all."""
@@ -322,7 +337,7 @@ class Supervisor:
                 self._never_ran(attempt, Outcome.KILLED, "", now)
             else:
                 self._pipes.close(attempt)
-                self._remove_folder(attempt)
+                self._remove_room(attempt)
 
     def stop_all(self, outcome: Outcome, reason: str, now: int) -> None:
         for attempt in list(self.attempts.values()):
@@ -346,6 +361,11 @@ class Supervisor:
         if self._timeouts:
             times.append(self._timeouts[0][0])
         return min(times, default=None)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is work to start as soon as there is room."""
+        return bool(self._admission.waiting)
 
     @property
     def running(self) -> bool:
