@@ -16,6 +16,7 @@ from styx.client.channel import Channel
 from styx.client.document import document_of
 from styx.core.spec import JobSpec
 from styx.errors import WaitTimeout
+from styx.protocol.handles import Submits
 from styx.protocol.http import (
     AgentView,
     Created,
@@ -48,7 +49,7 @@ class _Page(msgspec.Struct, Generic[T], frozen=True):
     next: str | None
 
 
-class Client:
+class Client(Submits):
     """A Styx server at `url`, such as "http://127.0.0.1:8080".
 
     The token is the argument, else STYX_TOKEN, else, for a server on this host, the one in STYX_HOME. `patience` is how many

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from styx.api.agents_ws import Connect
+    from styx.compose import ControlPlane
 
-__all__ = ["CannotListen", "Serving", "is_loopback", "serve", "tls_context"]
+__all__ = ["CannotListen", "Serving", "is_loopback", "serve", "serve_plane", "tls_context"]
 
 BACKLOG = 1_024
 
@@ -87,6 +88,22 @@ async def serve(
         raise
     bound = listening.getsockname()[1]
     return Serving(runner, app, _url(host, bound, tls is not None), bound)
+
+
+async def serve_plane(
+    plane: ControlPlane,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    hosts: Iterable[str] = (),
+    tls: ssl.SSLContext | None = None,
+    grace: float = 5.0,
+) -> Serving:
+    """`serve` for a whole control plane: its tokens, its hub."""
+    shell = plane.shell
+    return await serve(
+        plane, shell.store.tokens, host=host, port=port, connect=shell.hub.connect, hosts=hosts, tls=tls, grace=grace
+    )
 
 
 async def _listen(host: str, port: int) -> socket.socket:
