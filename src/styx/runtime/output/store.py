@@ -217,6 +217,10 @@ class OutputStore:
                 piece = await cursor.read(_PIECE)
                 if piece is not None:
                     yield piece
+                    if (
+                        len(piece.data) == _PIECE
+                    ):  # there is more, and what is cached comes without waiting: let others in
+                        await asyncio.sleep(0)
                 elif cursor.offset < state.committed:  # its rows were pruned under our feet
                     yield Piece(state.committed, b"", gap=state.committed - cursor.offset)
                     cursor.offset = state.committed
