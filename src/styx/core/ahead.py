@@ -32,14 +32,13 @@ _LOOK_AT = 32  # attempts under way on a node that are looked at to see what the
 
 
 def admit(turn: Turn, node: Node) -> None:
-    """Admit what fits from the head of the node's queue. Called when something ended there."""
-    admission = node.admission
-    moved = not admission.waiting
+    """Admit what fits from the head of the node's queue. Called when attempts ended there."""
+    admission, queues = node.admission, turn.world.queues
+    if len(admission.admitted) < queues.load.get(node.id, 0):  # some held room, and were not merely given back
+        queues.moved[node.id] = turn.now
     while (head := admission.head()) is not None:
         turn.record(AttemptAdmitted(head))
-        moved = True
-    if moved:
-        turn.world.queues.moved[node.id] = turn.now
+    queues.load[node.id] = len(admission.admitted)
 
 
 class AheadRoom:

@@ -206,6 +206,7 @@ class _Pass:
         turn.record(AttemptAssigned(attempt, line.job.serial, task.ordinal, index, number, node.id, turn.now))
         if candidates is not None:
             turn.record(AttemptAdmitted(attempt))
+            world.queues.load[node.id] = len(node.admission.admitted)
             candidates.rotate(-1)
         else:
             self._ahead[node.id].take(line.shape)

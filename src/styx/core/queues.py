@@ -127,6 +127,7 @@ class ReadyQueues:
         "ahead",
         "changed",
         "changes",
+        "load",
         "moved",
         "recall_at",
         "reserved",
@@ -142,7 +143,10 @@ class ReadyQueues:
         self.changes = 0
         self.reserved: dict[int, int] = {}  # shape -> the node that keeps room for it
         self.ahead: dict[int, int] = {}  # nodes that were sent work ahead -> the first attempt asked back last, or 0
-        self.moved: dict[int, int] = {}  # node -> when something ended there last, for what is sent ahead
+        self.moved: dict[
+            int, int
+        ] = {}  # node -> when something that held room there ended last, for what is sent ahead
+        self.load: dict[int, int] = {}  # node -> attempts that held room there when it was last looked at
         self.recall_at = 0  # when the RECALL timer under way is due; 0: none
         self._retired: list[int] = []  # keys that are free again
         self._interned: dict[tuple[int, Resources, tuple[tuple[str, str], ...]], Shape] = {}
