@@ -68,6 +68,7 @@ class Upkeep:
         shell = self._shell
         before = shell.clock.now() - int(days * DAY)
         dropped = {"jobs": 0, "segments": 0, "bytes": 0}
+        await shell.output.roll()
         while True:
             jobs, segments = await shell.store.prune(ended_before=before, keep_bytes=keep_bytes, limit=_JOBS)
             dropped["jobs"] += jobs

@@ -69,6 +69,10 @@ class OutputStore:
         self._writing = False
         self._rows: list[OutputRow] = []
         self._uncommitted_rows: dict[int, int] = {}  # segment -> rows made and not committed
+        self._garbage: list[
+            int
+        ] = []  # segments of before the start that no row points at: a crash came before the commit
+        self._settled = 0  # nothing more will point into segments up to this one
         self._failure: StoreError | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()  # writers and flushers
         self.uncommitted = 0  # bytes taken in whose rows are not committed
@@ -81,7 +85,10 @@ class OutputStore:
             present = await asyncio.to_thread(self._prepare)
         except OSError as error:
             raise StoreError(f"the folder {self._folder} cannot be used for output: {error.strerror}") from error
-        self._writer = SegmentWriter(self._folder, max(present, await self._store.last_segment()) + 1, self._roll)
+        last = await self._store.last_segment()
+        self._garbage = [number for number in present if number > last]
+        self._settled = max([last, *present])
+        self._writer = SegmentWriter(self._folder, self._settled + 1, self._roll)
         self._watermark = (await self._store.serials())[1]
 
     async def close(self) -> None:
@@ -240,16 +247,16 @@ class OutputStore:
             state.holds -= 1
 
     async def roll(self) -> None:
-        """Write on in a new segment, and wait until all that is in the older ones is committed. Called before `Store.prune`,
-        so that a segment nobody points at stays one that nobody points at."""
+        """Write on in a new segment. Called before `Store.prune`: in the older ones nothing is written any more, so of those that
+        have all their rows in the tables, one that nobody points at stays one, and `drop` may delete it."""
         last = await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.end)
-        while any(number <= last for number in self._uncommitted_rows):
-            await self._wait()
+        self._settled = max(self._settled, min([last, *(number - 1 for number in self._uncommitted_rows)]))
 
     async def drop(self, segments: Iterable[int]) -> int:
-        """Delete segments that no row in the tables points at (what `Store.prune` returned after `roll`). Returns the bytes
-        given back."""
-        numbers = [number for number in segments if number not in self._uncommitted_rows]
+        """Delete segments that no row in the tables points at: what `Store.prune` returned after `roll` (others are left alone),
+        and what a crash left behind. Returns the bytes given back."""
+        garbage, self._garbage = self._garbage, []
+        numbers = [number for number in (*segments, *garbage) if number <= self._settled]
         for number in numbers:
             self._segments.forget(number)
         return await asyncio.to_thread(self._unlink, numbers)
@@ -365,12 +372,12 @@ class OutputStore:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _prepare(self) -> int:
-        """Make the folder; returns the highest number of a segment in it. A crash can leave one that no row points at."""
+    def _prepare(self) -> list[int]:
+        """Make the folder; returns the numbers of the segments in it."""
         if not self._folder.is_dir():
             self._folder.mkdir(parents=True, exist_ok=True)
             sync_folder(self._folder.parent)
-        return max((int(path.stem) for path in self._folder.glob("*.seg") if path.stem.isdigit()), default=0)
+        return [int(path.stem) for path in self._folder.glob("*.seg") if path.stem.isdigit()]
 
     def _unlink(self, numbers: list[int]) -> int:
         freed = 0
