@@ -228,10 +228,10 @@ class Loop:
             entry = mailbox.popleft()
             if entry.answer is not None and entry.answer.done():
                 continue  # the caller went away before the core heard of it
+            turn.entries.append(entry)
             entry.result = self._step(turn, entry.event)
             if entry.then is not None and (following := entry.then(entry.result)) is not None:
                 entry.result = self._step(turn, following)
-            turn.entries.append(entry)
             if time.perf_counter() >= limit:
                 break
         if engine.placement_due:

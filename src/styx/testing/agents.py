@@ -119,6 +119,7 @@ class FakeAgent:
         self._incarnation = ""
         self._number = 0
         self._unacked: list[Report] = []
+        self._endings: list[AttemptEnding] = []  # for the next report
         self._link: PipeEnd | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -213,6 +214,7 @@ class FakeAgent:
         self._session = uuid4().hex
         self._number = self.acked = 0
         self._unacked.clear()
+        self._endings.clear()
         await self.connect()
 
     async def beat(self) -> int:
@@ -225,7 +227,9 @@ class FakeAgent:
         self.draining = True
         await self._send(Bye(gone=gone))
 
-    async def finish(self, serial: int, code: int = 0, *, outcome: Outcome = Outcome.EXITED, act: Act | None = None) -> None:
+    async def finish(
+        self, serial: int, code: int = 0, *, outcome: Outcome = Outcome.EXITED, act: Act | None = None
+    ) -> None:
         """A running attempt ends."""
         self._end(serial, outcome, act or Act(code=code))
         self._admit()
@@ -259,6 +263,7 @@ class FakeAgent:
         self._changed.set()
 
     async def _flush(self) -> None:
+        self._tell()
         messages, self._outgoing = self._outgoing, []
         if messages:
             await self._send(*messages)
@@ -270,9 +275,15 @@ class FakeAgent:
         if self.node:
             self._outgoing.append(report)
 
+    def _tell(self) -> None:
+        endings, self._endings = self._endings, []
+        if endings:
+            self._report((), tuple(endings))
+
     def _admit(self) -> None:
         """Run what fits, in the order of arrival."""
         while started := self._take():
+            self._tell()
             self._report(started, ())
             for serial in started:
                 attempt = self.held[serial]
@@ -312,7 +323,7 @@ class FakeAgent:
             serial, outcome, act.code, reason=reason, result=act.result, stdout=sizes[0], stderr=sizes[1]
         )
         self._admission.leave(serial)
-        self._report((), (attempt.ending,))
+        self._endings.append(attempt.ending)
 
     def _welcome(self, message: Welcome) -> None:
         if self._incarnation and message.incarnation != self._incarnation:
