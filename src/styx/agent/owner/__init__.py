@@ -16,7 +16,7 @@ The protocol is `styx.protocol.owner`. What it leaves open is decided so:
 
 - The owner says OwnerHello on accept and nothing more until Configure; another first message but OwnerShutdown closes the
   connection. A bad frame closes the connection and harms no program.
-- At most 1 MiB a stream and 16 MiB in all is in flight, sent on this connection and not released: an agent must release
+- At most 1 MiB a stream and 6 MiB in all is in flight, sent on this connection and not released: an agent must release
   output (OwnerRelease) to be sent more, and the end of an attempt comes after the last of its output.
 - A program that cannot be started for its own fault (not found: 127; not executable, a bad folder: 126) has EXITED with one line
   on its stderr. What is the machine's fault (no memory, no file descriptors, larger than the capacity) is REJECTED.

@@ -14,7 +14,7 @@ from styx.protocol.owner import OwnerEnded, OwnerOutput, OwnerStarted, OwnerToAg
 __all__ = ["Outlet"]
 
 STREAM_WINDOW = 1 << 20  # bytes of a stream that are sent and not released
-WINDOW = 16 << 20  # of all
+WINDOW = 6 << 20  # of all; below what an agent keeps, so that it never stops reading us and hears of ends meanwhile
 _FRAME = 1 << 20
 _QUEUED = 2 << 20
 _PER_FRAME = 4_096  # ends
