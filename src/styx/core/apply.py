@@ -40,10 +40,10 @@ from styx.core.records import (
 )
 from styx.core.states import NodeState, Outcome, TaskState
 from styx.core.transitions import allowed
-from styx.core.world import Attempt, Job, Node, Task, World
+from styx.core.world import Attempt, Job, Node, Task, World, failure_mark
 from styx.errors import StyxError
 
-__all__ = ["APPLY", "BrokenInvariant", "apply", "forget_job", "raise_serials"]
+__all__ = ["APPLY", "BrokenInvariant", "apply", "forget_job", "line_up", "raise_serials"]
 
 _PENDING, _READY = int(TaskState.PENDING), int(TaskState.READY)
 _TO_READY = bytes.maketrans(bytes([_PENDING]), bytes([_READY]))
@@ -137,8 +137,12 @@ def _job_accepted(world: World, record: JobAccepted) -> None:
     world.by_id[job.id] = job.serial
     if record.key:
         world.keys[record.key] = job.serial
-    if record.spec.deadline:
-        job.deadline_at = record.at + record.spec.deadline
+    _start_deadline(world, job, record.at)
+
+
+def _start_deadline(world: World, job: Job, at: int) -> None:
+    if job.spec.deadline:
+        job.deadline_at = at + job.spec.deadline
         heappush(world.timers, (job.deadline_at, DEADLINE, job.serial, 0, 0))
 
 
@@ -232,13 +236,18 @@ def _attempt_ended(world: World, record: AttemptEnded) -> None:
         _ended(world, task, 1, 0)
     elif state.ended:
         if state == TaskState.FAILED and not task.spec.allow_failure:
-            # The smallest, not the first applied: a rebuilt world hears of the ends in another order.
-            failure = (record.at, record.code)
-            job.failure = min(job.failure, failure) if job.failure[0] else failure
+            mark = failure_mark(record.at, record.code)
+            if task.failed is None:
+                task.failed = array("q", bytes(8 * task.size))
+            task.failed[index] = mark
+            job.failure = min(job.failure or mark, mark)
         _ended(world, task, 1, 1)
     elif state == TaskState.READY:
         world.queues.push(task, index, record.at)
     elif state == TaskState.BACKOFF:
+        if task.due is None:
+            task.due = {}
+        task.due[index] = record.due
         heappush(world.timers, (record.due, BACKOFF, job.serial, task.ordinal, index))
 
 
@@ -246,6 +255,8 @@ def _elements_due(world: World, record: ElementsDue) -> None:
     for serial, ordinal, index in record.elements:
         task = world.jobs[serial].tasks[ordinal]
         _move(task, index, TaskState.READY, world)
+        if task.due is not None:
+            task.due.pop(index, None)
         if task.shape is None:
             spec = task.spec
             task.shape = world.queues.shape(task.job.spec.priority, spec.resources, spec.labels)
@@ -285,6 +296,8 @@ def _spans_reset(world: World, record: SpansReset) -> None:
         for column in (task.failures, task.losses):
             if column is not None:
                 column[first : first + count] = array("I", bytes(4 * count))
+        if task.failed is not None:
+            task.failed[first : first + count] = array("q", bytes(8 * count))
         if task.open == 0:
             for dependant in task.dependants:
                 job.tasks[dependant].unmet += 1
@@ -292,7 +305,9 @@ def _spans_reset(world: World, record: SpansReset) -> None:
         task.unsuccessful -= count - succeeded
         job.open += count
         world.live += count
-    job.failure = (0, 0)  # what still counts as failed is counted again at the end
+    # Counted anew from what is still FAILED, so that the order in which a rebuilt world hears of it does not matter.
+    marks = [mark for task in job.tasks if task.failed is not None for mark in task.failed if mark]
+    job.failure = min(marks, default=0)
 
 
 def _job_cancelling(world: World, record: JobCancelling) -> None:
@@ -306,6 +321,13 @@ def _job_revived(world: World, record: JobRevived) -> None:
     job = world.jobs[record.job]
     job.cancelling = False
     job.cancel_reason = ""
+    _start_deadline(world, job, record.at)
+
+
+def line_up(world: World) -> None:
+    """Put each node's queue into the order of arrival, which is that of the serials, after records were read job by job."""
+    for node in world.nodes.values():
+        node.admission.waiting = dict(sorted(node.admission.waiting.items()))
 
 
 def forget_job(world: World, job: Job) -> None:

@@ -25,7 +25,7 @@ from styx.core.records import (
 from styx.core.spec import When
 from styx.core.states import JobState, TaskState
 from styx.core.turn import Turn
-from styx.core.world import Job, Task
+from styx.core.world import Job, Task, failure_code
 from styx.errors import Busy, Conflict, NotFound
 
 __all__ = [
@@ -257,19 +257,14 @@ def finish(turn: Turn, job: Job) -> None:
     if job.open or job.serial not in turn.world.jobs:
         return
     counts = job.counts
-    failed_at, code = job.failure
+    code = 0
     if job.cancelling:
         late = job.cancel_reason == DEADLINE_REASON
         state, code = JobState.CANCELLED, EXIT_TIMED_OUT if late else EXIT_CANCELLED
-    elif failed_at or (counts[TaskState.FAILED] and _failed(job)):
-        state, code = JobState.FAILED, code or 1
+    elif job.failure:
+        state, code = JobState.FAILED, failure_code(job.failure) or 1
     elif counts[TaskState.CANCELLED]:
         state, code = JobState.CANCELLED, EXIT_CANCELLED
     else:
-        state, code = JobState.SUCCEEDED, 0
+        state = JobState.SUCCEEDED
     turn.record(JobEnded(job.serial, state, turn.now, code, tuple(counts), job.cancel_reason))
-
-
-def _failed(job: Job) -> bool:
-    """Whether a task failed that counts (asked only when a retry has wiped out who failed first)."""
-    return any(not task.spec.allow_failure and task.states.count(TaskState.FAILED) for task in job.tasks)

@@ -117,6 +117,7 @@ def lose_node(turn: Turn, node: Node) -> None:
     held = list(node.held.values())
     for attempt in held[: turn.settings.step_limit]:
         lose(turn, attempt, f"nothing was heard of node {node.name!r} for longer than its lease")
+    admit(turn, node)
     if len(held) > turn.settings.step_limit:
         turn.later("lose", node.id)
 

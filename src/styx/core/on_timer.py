@@ -14,6 +14,7 @@ from styx.core.on_node import lose_node
 from styx.core.records import ElementsDue
 from styx.core.states import TaskState
 from styx.core.turn import Turn
+from styx.core.world import Task
 
 __all__ = ["on_timer"]
 
@@ -30,10 +31,10 @@ def on_timer(turn: Turn, event: TimerFired) -> Answer:
         room -= 1
         job = world.jobs.get(serial)
         if kind == BACKOFF:
-            if job is not None and not job.cancelling and job.tasks[ordinal].states[index] == TaskState.BACKOFF:
+            if job is not None and not job.cancelling and _backoff_over(job.tasks[ordinal], index, turn.now):
                 due.append((serial, ordinal, index))
         elif kind == DEADLINE:
-            if job is not None:
+            if job is not None and job.deadline_at <= turn.now:
                 cancel_job(turn, job, DEADLINE_REASON)
         elif kind == MASS_LOSS:
             node = world.nodes.get(index)
@@ -46,3 +47,8 @@ def on_timer(turn: Turn, event: TimerFired) -> Answer:
     if recalling:
         recall(turn)
     return None
+
+
+def _backoff_over(task: Task, index: int, now: int) -> bool:
+    """Whether this element waits, and for no longer; the timer may be an older one that its wait has outlived."""
+    return task.states[index] == TaskState.BACKOFF and (task.due or {}).get(index, 0) <= now

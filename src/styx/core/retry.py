@@ -47,6 +47,11 @@ def on_retry(turn: Turn, event: RetryRequested) -> Answer:
     if job.cancelling and not revived:
         return Conflict("the job is being cancelled", hint="wait until it has ended, then retry it")
     wanted = _wanted(job, event)
+    if not revived and (busy := _under_way(job, wanted)):
+        return Conflict(
+            f"task {busy[0]!r} cannot run again now: {busy[1]!r}, which needs it, is under way",
+            hint="wait until the job has ended, or cancel it first",
+        )
     count = sum(length for spans in wanted.values() for _, _, length in spans)
     if not count:
         if revived:
@@ -72,6 +77,17 @@ def _wanted(job: Job, event: RetryRequested) -> dict[int, list[Span]]:
         if runs:
             wanted[ordinal] = runs
     return wanted
+
+
+def _under_way(job: Job, wanted: dict[int, list[Span]]) -> tuple[str, str] | None:
+    """A task that is wanted again, and one that needs it and is past waiting for it."""
+    for ordinal in wanted:
+        task = job.tasks[ordinal]
+        for dependant in task.dependants:
+            other = job.tasks[dependant]
+            if other.open and not other.unmet:
+                return task.spec.name, other.spec.name
+    return None
 
 
 def _following(job: Job, start: int) -> list[int]:

@@ -16,7 +16,7 @@ from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import NodeState, TaskState
 
-__all__ = ["Attempt", "Job", "Node", "Task", "World"]
+__all__ = ["Attempt", "Job", "Node", "Task", "World", "failure_code", "failure_mark"]
 
 
 class Attempt:
@@ -46,11 +46,23 @@ class Attempt:
         self.cancelling = False
 
 
+def failure_mark(at: int, code: int) -> int:
+    """When (milliseconds) and how (exit code) as one number: the first failure is the smallest."""
+    return at << 10 | min(max(code, 0), 1_023)
+
+
+def failure_code(mark: int) -> int:
+    """The exit code in a failure mark."""
+    return mark & 1_023
+
+
 class Task:
     """A node of a job's graph: one spec and `size` elements."""
 
     __slots__ = (
         "dependants",
+        "due",
+        "failed",
         "failures",
         "job",
         "live",
@@ -78,7 +90,11 @@ class Task:
         self.numbers: array[int] | None = None  # attempts given out, by element
         self.failures: array[int] | None = None  # retries used up
         self.losses: array[int] | None = None  # attempts lost
+        self.failed: array[int] | None = (
+            None  # when and how a FAILED element failed that fails the job, see `failure_mark`
+        )
         self.live: dict[int, int] | None = None  # index -> attempt under way
+        self.due: dict[int, int] | None = None  # index -> when its backoff is over
         self.unmet = len(needs)  # tasks needed that have not ended
         self.open = self.size  # elements that have not ended
         self.unsuccessful = 0  # elements that ended otherwise than SUCCEEDED
@@ -128,7 +144,7 @@ class Job:
         self.usage = 0  # weight of the attempts under way, for fairness
         self.cancelling = False
         self.cancel_reason = ""
-        self.failure = (0, 0)  # (when, exit code) of the first task that failed the job; when == 0: none did
+        self.failure = 0  # the smallest of its tasks' failure marks, 0: nothing failed the job
 
     def find(self, name: str) -> int:
         """The ordinal of the task of this name, -1 when there is none."""
