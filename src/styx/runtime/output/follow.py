@@ -6,18 +6,17 @@ in memory (all that a live reader ever needs) and else from the tables, and read
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
 
 import msgspec
 
 from styx.runtime.output.segments import SegmentReader
+from styx.runtime.output.streams import Stream
 from styx.store.base import OutputRow, Store
 
-__all__ = ["Cursor", "Piece", "Stream"]
+__all__ = ["Cursor", "Piece"]
 
-_TAIL = 64  # rows kept in memory of a stream that is being written
 _ROWS = 256  # rows asked of the tables at a time
 
 
@@ -28,62 +27,6 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     gap: int = 0
     end: bool = False
-
-
-class Stream:
-    """What is known of one stream of one attempt. Offsets count its bytes from 0.
-
-    `known` bytes were taken in, `committed` of them have a row on disk; `final` is its length in all, -1 while that is open.
-    """
-
-    __slots__ = (
-        "attempt",
-        "committed",
-        "final",
-        "holds",
-        "known",
-        "loaded",
-        "loading",
-        "lost",
-        "stream",
-        "tail",
-        "waiters",
-    )
-
-    def __init__(self, attempt: int, stream: int, *, loaded: bool) -> None:
-        self.attempt = attempt
-        self.stream = stream
-        self.known = 0
-        self.committed = 0
-        self.final = -1
-        self.lost = False  # what is missing up to `final` will not come
-        self.loaded = loaded  # `known` is right; else the tables have to be asked first
-        self.loading: asyncio.Future[None] | None = None
-        self.tail: list[OutputRow] = []
-        self.waiters: list[asyncio.Future[None]] = []
-        self.holds = 0  # readers, and writers that wait
-
-    @property
-    def idle(self) -> bool:
-        """Whether it can be forgotten: what it says is in the tables, and nobody holds it."""
-        return self.known == self.committed and not self.holds and self.loading is None
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing more will come."""
-        return self.final >= 0 and (self.committed >= self.final or self.lost) and self.known == self.committed
-
-    def commit(self, row: OutputRow) -> None:
-        self.committed = row.offset + row.length
-        self.tail.append(row)
-        if len(self.tail) > _TAIL:
-            del self.tail[: _TAIL // 2]
-
-    def wake(self) -> None:
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 class Cursor:

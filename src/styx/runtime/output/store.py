@@ -3,10 +3,6 @@
 One writer thread writes and syncs batches; while it does, the next batch gathers, so the busier it gets the fewer syncs a
 byte costs. Rows come out of `take`, go into the caller's next Batch, and come back through `committed`, which says what to
 acknowledge and wakes the readers. Bytes count against `limit` from `write` until their row is committed; beyond it, writers wait.
-
-Which bytes are new is decided by the stream's `known` offset. A stream that is not in memory is new if its attempt is younger
-than every attempt that was ever forgotten here (`_watermark`; at the start: than every attempt there is), else the tables are
-asked. So the usual stream costs no query, and forgetting idle ones is always safe.
 """
 
 from __future__ import annotations
@@ -19,14 +15,14 @@ from pathlib import Path
 
 from styx.aiokit import Backoff
 from styx.errors import ProtocolError, StoreError, StoreFull
-from styx.runtime.output.follow import Cursor, Piece, Stream
+from styx.runtime.output.follow import Cursor, Piece
 from styx.runtime.output.segments import SegmentReader, SegmentWriter, segment_path, sync_folder
+from styx.runtime.output.streams import Stream, Streams
 from styx.store.base import OutputRow, Store
 
 __all__ = ["OutputStore"]
 
 _PIECE = 256 << 10  # bytes handed to a reader at a time
-_ROWS = 1_000
 
 _Chunk = tuple[Stream, int, bytes]  # (stream, offset, data)
 
@@ -55,23 +51,18 @@ class OutputStore:
         self._store = store
         self._roll = roll
         self._limit = limit
-        self._remembered = remembered
         self._patience = patience
         self.synced = synced
         self._segments = SegmentReader(folder, files)
         self._writer = SegmentWriter(folder, 1, roll)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="styx-output")
-        self._streams: dict[int, Stream] = {}  # by attempt * 4 + stream
-        self._sweep_at = remembered
-        self._watermark = 0
+        self._streams = Streams(store, remembered)
         self._queue: list[_Chunk] = []
         self._gathered: asyncio.Future[None] | None = None  # `run` waits for something to write
         self._writing = False
         self._rows: list[OutputRow] = []
         self._uncommitted_rows: dict[int, int] = {}  # segment -> rows made and not committed
-        self._garbage: list[
-            int
-        ] = []  # segments of before the start that no row points at: a crash came before the commit
+        self._garbage: list[int] = []  # segments of before the start that no row points at: a crash came first
         self._settled = 0  # nothing more will point into segments up to this one
         self._failure: StoreError | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()  # writers and flushers
@@ -89,7 +80,7 @@ class OutputStore:
         self._garbage = [number for number in present if number > last]
         self._settled = max([last, *present])
         self._writer = SegmentWriter(self._folder, self._settled + 1, self._roll)
-        self._watermark = (await self._store.serials())[1]
+        self._streams.begin((await self._store.serials())[1])
 
     async def close(self) -> None:
         """Let go of the files. `run` must have ended; what it did not write is not acknowledged, and comes again."""
@@ -117,11 +108,11 @@ class OutputStore:
 
         What is known is dropped. Waits while too much is uncommitted. Raises ProtocolError when bytes before `offset` are
         missing, unless `gap` says that they will never come."""
-        state = self._find(attempt, stream)
+        state = self._streams.find(attempt, stream)
         if not state.loaded or self.uncommitted >= self._limit or self._failure is not None:
             state.holds += 1
             try:
-                await self._load(state, offset)
+                await self._streams.load(state, offset)
                 await self._room()
             finally:
                 state.holds -= 1
@@ -151,7 +142,7 @@ class OutputStore:
         """The Batch with these rows is on disk: holds may see them. Returns what to acknowledge: (attempt, stream, offset)."""
         touched: dict[Stream, None] = {}
         for row in rows:
-            state = self._streams[row.attempt << 2 | row.stream]
+            state = self._streams.held(row.attempt, row.stream)
             state.commit(row)
             self.uncommitted -= row.length
             touched[state] = None
@@ -167,7 +158,7 @@ class OutputStore:
     def finish(self, attempt: int, stdout: int, stderr: int) -> None:
         """The attempt has ended, having written that many bytes; more than that stays what it is. Cheap when it wrote none."""
         for stream, length in ((1, stdout), (2, stderr)):
-            state = self._streams.get(attempt << 2 | stream)
+            state = self._streams.get(attempt, stream)
             if state is not None:
                 state.final = max(length, state.known)
                 state.wake()
@@ -175,7 +166,7 @@ class OutputStore:
     def abandon(self, attempt: int) -> None:
         """Nothing more will come of this attempt's output, whatever it wrote: its machine is gone."""
         for stream in (1, 2):
-            state = self._streams.get(attempt << 2 | stream)
+            state = self._streams.get(attempt, stream)
             if state is not None:
                 state.final = max(state.final, state.known)
                 state.lost = True
@@ -183,7 +174,7 @@ class OutputStore:
 
     def owed(self) -> list[int]:
         """Attempts that have ended and whose output has not all come, as far as is known here."""
-        return sorted({s.attempt for s in self._streams.values() if s.final > s.known and not s.lost})
+        return sorted({s.attempt for s in self._streams.all() if s.final > s.known and not s.lost})
 
     async def flush(self) -> None:
         """Until all that was taken in is synced, and its rows wait for `take` or were taken. `run` must be running."""
@@ -192,17 +183,17 @@ class OutputStore:
 
     async def length(self, attempt: int, stream: int) -> int:
         """How many bytes of a stream are committed."""
-        state = self._find(attempt, stream)
+        state = self._streams.find(attempt, stream)
         state.holds += 1
         try:
-            await self._load(state, 0)
+            await self._streams.load(state, 0)
         finally:
             state.holds -= 1
         return state.committed
 
     async def read(self, attempt: int, stream: int, offset: int = 0, limit: int = _PIECE) -> Piece:
         """Committed bytes from `offset`, at most `limit`, none when there are none now. Raises NotFound when they were dropped."""
-        state = self._streams.get(attempt << 2 | stream)
+        state = self._streams.get(attempt, stream)
         cursor = Cursor(self._store, self._segments, attempt, stream, offset, state if state and state.loaded else None)
         return await cursor.read(limit) or Piece(offset, b"")
 
@@ -213,10 +204,10 @@ class OutputStore:
 
         `length` is that of the whole stream if the attempt has ended (what an AttemptRow says); without it, `finish` is waited
         for. With `live=False` nothing is waited for: what is missing is a gap."""
-        state = self._find(attempt, stream)
+        state = self._streams.find(attempt, stream)
         state.holds += 1
         try:
-            await self._load(state, offset)
+            await self._streams.load(state, offset)
             if length >= 0:
                 state.final = max(state.final, length, state.known)
             cursor = Cursor(self._store, self._segments, attempt, stream, offset, state)
@@ -264,55 +255,6 @@ class OutputStore:
     async def size(self) -> int:
         """Bytes of all segments on disk."""
         return await asyncio.to_thread(lambda: sum(path.stat().st_size for path in self._folder.glob("*.seg")))
-
-    def _find(self, attempt: int, stream: int) -> Stream:
-        state = self._streams.get(attempt << 2 | stream)
-        if state is None:
-            if stream not in {1, 2}:
-                raise ProtocolError(f"an attempt has the streams 1 and 2, not {stream}")
-            if len(self._streams) >= self._sweep_at:
-                self._sweep()
-            state = Stream(attempt, stream, loaded=attempt > self._watermark)
-            self._streams[attempt << 2 | stream] = state
-        return state
-
-    def _sweep(self) -> None:
-        """Forget idle streams, the oldest first, until half of what may be remembered is left."""
-        surplus = len(self._streams) - self._remembered // 2
-        for key, state in list(self._streams.items()):
-            if surplus <= 0:
-                break
-            if state.idle:
-                del self._streams[key]
-                self._watermark = max(self._watermark, state.attempt)
-                surplus -= 1
-        # When most are busy, look again only after as many more have come, so that a sweep stays cheap for each.
-        self._sweep_at = max(self._remembered, 2 * len(self._streams))
-
-    async def _load(self, state: Stream, hint: int) -> None:
-        """Ask the tables how far a stream is known, unless that has been done. `hint` is an offset probably near its end.
-        The caller holds the stream."""
-        while state.loading is not None:
-            await asyncio.wait([state.loading])
-        if state.loaded:
-            return
-        state.loading = asyncio.get_running_loop().create_future()
-        try:
-            end = 0
-            begin = max(hint - 1, 0)
-            while True:
-                rows = await self._store.outputs(state.attempt, state.stream, begin, _ROWS)
-                if rows:
-                    begin = end = rows[-1].offset + rows[-1].length
-                elif begin and not end:
-                    begin = 0
-                else:
-                    break
-            state.known = state.committed = end
-            state.loaded = True
-        finally:
-            state.loading.set_result(None)
-            state.loading = None
 
     async def _write_batch(self) -> None:
         """Write all that has gathered, and make rows of it; pieces of one stream that lie together become one row."""
