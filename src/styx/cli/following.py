@@ -1,0 +1,159 @@
+"""Following a job from its submission to its end: output, progress, Ctrl-C, and the exit code.
+
+The first Ctrl-C (or SIGTERM) cancels the job and waits until it has ended; the second leaves at once. What the screen says
+of it and what happens come from the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from styx.cli.emit import emit, note
+from styx.cli.follow import Sink, follow
+from styx.cli.words import colourful, count, short, took, visible
+
+if TYPE_CHECKING:
+    from styx.cli.app import App
+    from styx.cli.progress import Progress
+    from styx.core.spec import JobSpec
+    from styx.protocol.http import Created, JobResult
+    from styx.protocol.verbs import Verbs
+
+__all__ = ["Following"]
+
+LAST_OUTPUT = 30.0  # seconds that output may take to arrive after the job has ended
+
+
+class Following:
+    def __init__(self, app: App, verbs: Verbs, spec: JobSpec, created: Created, *, embedded: bool) -> None:
+        self._app = app
+        self._verbs = verbs
+        self._created = created
+        self._embedded = embedded
+        self._several = sum(task.size for task in spec.tasks) > 1
+        self._signal = 0
+        self._left = asyncio.Event()
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def run(self) -> int:
+        """Until the job has ended, or the second Ctrl-C; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        caught = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self._interrupted, number)
+                caught.append(number)
+            except NotImplementedError:  # Windows: KeyboardInterrupt ends the command, the server keeps the job
+                break
+        try:
+            return await self._run()
+        finally:
+            for number in caught:
+                loop.remove_signal_handler(number)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self) -> int:
+        progress = self._progress()
+        sink = Sink(prefix=self._several, show=progress.write, colour=colourful(sys.stdout))
+        job = self._created.job_id
+        ended: asyncio.Task[JobResult] = self._start(self._verbs.wait(job))
+        output = self._start(follow(self._verbs.logs(job, follow=True), sink))
+        left = self._start(self._left.wait())
+        drawn = self._start(progress.run())
+        try:
+            waiting: set[asyncio.Task[object]] = {ended, left, output}
+            while not ended.done() and not left.done():
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if output in done:
+                    output.result()  # a broken pipe, or a server that is gone, ends the command
+                    waiting.discard(output)
+            if not ended.done():
+                return self._leave()
+            result = ended.result()
+            await asyncio.wait({output, left}, timeout=LAST_OUTPUT, return_when=asyncio.FIRST_COMPLETED)
+            if output.done():
+                output.result()
+        finally:
+            drawn.cancel()
+            await progress.close()
+        return self._finish(result, progress)
+
+    def _start(self, body):  # type: ignore[no-untyped-def]
+        task = asyncio.ensure_future(body)
+        self._tasks.add(task)
+        return task
+
+    def _progress(self) -> Progress:
+        from styx.cli.progress import Lines, Quiet, Screen
+
+        machine = not self._app.table
+        if sys.stderr.isatty():
+            again = "a second one leaves at once" if self._embedded else "a second one leaves it to the server"
+            note(f"Ctrl-C cancels the job; {again}")
+        if not self._several:
+            return Quiet(self._verbs, self._created, to_stderr=machine)
+        if sys.stderr.isatty() and colourful(sys.stderr):
+            return Screen(self._verbs, self._created, to_stderr=machine)
+        return Lines(self._verbs, self._created, to_stderr=machine)
+
+    def _interrupted(self, number: int) -> None:
+        if self._signal:
+            self._left.set()
+            return
+        self._signal = number
+        note("cancelling the job and waiting for its end; once more leaves at once")
+        self._start(self._cancel())
+
+    async def _cancel(self) -> None:
+        from styx.errors import StyxError
+
+        try:
+            await self._verbs.cancel(self._created.job_id, reason="cancelled with Ctrl-C")
+        except StyxError as error:
+            note(f"it could not be cancelled: {error.message}")
+
+    def _leave(self) -> int:
+        if self._embedded:
+            note("left; the programs are being ended")
+        else:
+            note(f"left; the server goes on cancelling the job: styx status {short(self._created.job_id)}")
+        return 128 + self._signal
+
+    def _finish(self, result: JobResult, progress: Progress) -> int:
+        code = 128 + self._signal if self._signal and result.status == "CANCELLED" else result.exit_code
+        if self._several:
+            self._summary(result, progress, code)
+        elif result.by == "styx" and code and not self._signal:
+            note(f"{visible(result.name)}: {visible(result.reason or result.status.lower())}")
+        if not self._app.table:
+            emit(self._app, result, [self._created.task_id or result.job_id], lambda: "")
+        return code
+
+    def _summary(self, result: JobResult, progress: Progress, code: int) -> None:
+        from styx.cli.show import counts_text
+        from styx.cli.words import STATE_COLOURS, paint
+
+        on = colourful(sys.stderr)
+        status = paint(result.status.lower(), STATE_COLOURS.get(result.status, ""), on)
+        reason = f" ({visible(result.reason)})" if result.reason else ""
+        exit_code = f", exit code {code}" if code else ""
+        note(
+            f"{visible(result.name)} {status} in {took(progress.elapsed)}{reason}{exit_code}: {counts_text(result.counts)}"
+        )
+        for task in result.failed[:10]:
+            name = task.name if task.index is None else f"{task.name}.{task.index}"
+            said = f"exit code {task.exit_code}" if task.exit_code is not None else task.status.lower()
+            why = f", {visible(task.reason)}" if task.reason else ""
+            note(f"  {paint(visible(name), '31', on)} failed: {said}{why}")
+        missing = result.counts.get("FAILED", 0) - min(10, len(result.failed))
+        if missing > 0:
+            note(f"  and {count(missing, 'more')}")
+        if result.failed:
+            first = result.failed[0]
+            name = first.name if first.index is None else f"{first.name}.{first.index}"
+            note(f"  its output: styx logs {short(result.job_id)}/{name}")

@@ -1,0 +1,78 @@
+"""The program `styx`: run a verb, and turn whatever goes wrong into a message and an exit code, never a stack trace."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from styx.cli.app import App
+
+if TYPE_CHECKING:
+    from styx.errors import StyxError
+
+__all__ = ["main"]
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a program gets whose reader has gone
+
+
+def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
+    """Returns the exit code. `app` replaces the connection and the environment in tests."""
+    import click
+
+    from styx.cli.root import root
+
+    app = app or App()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = root.main(arguments, prog_name="styx", standalone_mode=False, obj=app)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return EXIT_BROKEN_PIPE
+    except click.ClickException as error:
+        from styx.errors import UsageError
+
+        return _fail(app, UsageError(error.format_message().rstrip("."), hint=_usage(error)))
+    except _styx_error() as error:
+        return _fail(app, error)
+
+
+def _styx_error() -> type[StyxError]:
+    """Python asks for the class only when an exception is on its way, so that a good run of `--help` does not load it."""
+    from styx.errors import StyxError
+
+    return StyxError
+
+
+def _fail(app: App, error: Exception) -> int:
+    from styx.cli.problems import report
+
+    try:
+        return report(app, error)
+    except BrokenPipeError:
+        _silence()
+        return EXIT_BROKEN_PIPE
+
+
+def _usage(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return "" if context is None else f"see `{context.command_path} --help`"
+
+
+def _silence() -> None:
+    """Nobody reads any more: what is buffered goes nowhere, so that the interpreter does not complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.dup2(nowhere, stream.fileno())
+        except (OSError, ValueError):
+            continue
+    os.close(nowhere)
