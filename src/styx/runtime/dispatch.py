@@ -25,6 +25,7 @@ _RUNS = 2_000  # attempts in one message
 _CACHE = 20_000  # specs kept encoded-ready
 _FILES = 1 << 20  # bytes of results in one message
 _RUN_SIZE = 14  # bytes of a Run in a frame, roughly
+_RUN_HELD = 64  # and in memory
 
 
 class Dispatch:
@@ -83,7 +84,7 @@ class Dispatch:
         if version:
             await self._send_files(link, node, task, version)
         spec, size = self._spec(node, task)
-        self.hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs))
+        self.hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs), 200 + _RUN_HELD * len(runs))
 
     async def _send_files(self, link: Link, node: Node, task: Task, version: tuple[int, ...]) -> None:
         job, ordinal = task.job.serial, task.ordinal

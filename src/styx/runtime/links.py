@@ -103,11 +103,11 @@ class Hub:
         silence = self.leases.silence(node, self._clock.elapsed())
         return max(0, silence if silence >= 0 else self._clock.now() - seen_at) / 1_000
 
-    def send(self, node: int, message: ServerMessage, size: int) -> None:
-        """Queue a message of about `size` bytes. Without a link it is dropped: the next Hello puts it right."""
+    def send(self, node: int, message: ServerMessage, size: int, held: int = 0) -> None:
+        """Queue a message (see `Outbox.put`). Without a link it is dropped: the next Hello puts it right."""
         link = self._by_node.get(node)
         if link is not None:
-            link.outbox.put(message, size)
+            link.outbox.put(message, size, held)
             if link.outbox.overflowed:
                 self._end(link, "more waited for it than may")
 

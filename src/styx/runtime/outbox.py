@@ -3,8 +3,9 @@
 Many small messages in one frame cost a twentieth of the same messages one a frame, so nothing is sent at once: a message is
 put here, and a single writer takes whatever has gathered. Acknowledgements are cumulative, so only the latest is kept.
 
-Bounded: when more than `limit` bytes wait, the outbox overflows and its link must be closed. That loses nothing, because
-orders are level-triggered: at the next Hello what is missing is sent again.
+Bounded: when what waits takes more than `limit` bytes of memory, the outbox overflows and its link must be closed. That loses
+nothing, because orders are level-triggered: at the next Hello what is missing is sent again. An order is small here, however
+large its spec: the spec's text is the world's own and becomes bytes only in the frame that is being sent.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _SMALL = 64  # estimate for a message without content of its own
 class Outbox:
     def __init__(self, limit: int = 64 << 20) -> None:
         self._limit = limit
-        self._messages: list[tuple[ServerMessage, int]] = []
-        self._size = 0
+        self._messages: list[tuple[ServerMessage, int, int]] = []  # with its bytes in a frame, and in memory
+        self._held = 0
         self._ack = 0
         self._beat = 0
         self._outputs: dict[tuple[int, int], int] = {}
@@ -34,21 +35,17 @@ class Outbox:
         self._closed = False
         self.overflowed = False
 
-    @property
-    def size(self) -> int:
-        """Bytes that wait, estimated."""
-        return self._size
-
-    def put(self, message: ServerMessage, size: int = _SMALL) -> None:
-        """Queue a message of about `size` bytes. After an overflow or a close it is dropped."""
+    def put(self, message: ServerMessage, size: int = _SMALL, held: int = 0) -> None:
+        """Queue a message of about `size` bytes in a frame, which takes about `held` bytes of memory of its own until then (as
+        much, when not given). After an overflow or a close it is dropped."""
         if self._closed:
             return
-        self._size += size
-        if self._size > self._limit:
+        self._held += held or size
+        if self._held > self._limit:
             self.overflowed = True
             self.close()
             return
-        self._messages.append((message, size))
+        self._messages.append((message, size, held or size))
         self._wake.set()
 
     def ack(self, number: int) -> None:
@@ -92,14 +89,14 @@ class Outbox:
             batch.append(HeartbeatAck(self._beat))
             self._beat = 0
         taken, size = 0, 0
-        for message, weight in self._messages:
+        for message, weight, held in self._messages:
             if size and size + weight > _FRAME:
                 break
             batch.append(message)
             taken += 1
             size += weight
+            self._held -= held
         del self._messages[:taken]
-        self._size -= size
         if self._ack:
             batch.append(Ack(self._ack))
             self._ack = 0
