@@ -23,7 +23,7 @@ from styx.testing.contracts.store import loaded, split_spans
 from styx.testing.dialogue import Dialogue
 from styx.testing.walk import Walk
 
-SEEDS = int(os.environ.get("STYX_STORE_WALKS", "12"))
+SEEDS = int(os.environ.get("STYX_STORE_WALKS", "6"))
 
 
 class StoredWalk(Walk):

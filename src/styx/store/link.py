@@ -9,9 +9,11 @@ connection checkpoints while another writes (the WAL-reset bug).
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from threading import Thread
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import aiosqlite
@@ -91,8 +93,13 @@ async def open_reader(path: Path) -> Link:
 
 async def _open(path: Path, connector: Callable[[Path], sqlite3.Connection]) -> Link:
     link = Link(lambda: connector(path), 64)
+    thread = cast("Thread", getattr(link, "_thread", link))  # up to aiosqlite 0.21 the connection is the thread
+    # A program that ends without closing its store must end all the same; what was answered for is on disk.
+    thread.daemon = True
     try:
         await link
     except sqlite3.Error as error:
+        # aiosqlite has told the thread to stop and does not wait; its last word goes to this loop, which may end now.
+        await asyncio.to_thread(thread.join)
         raise translate(error, f"opening {path}") from error
     return link

@@ -21,10 +21,6 @@ UPDATE meta SET last_event = max(last_event, ?2), last_at = max(last_at, ?3), la
     output_bytes = output_bytes + ?5, last_told = last_told + ?6
 WHERE one = 1 AND epoch = ?1 RETURNING last_told - ?6;
 
--- name: epoch
--- The epoch that commits must carry.
-SELECT epoch FROM meta WHERE one = 1;
-
 -- name: serials
 -- The highest (job, attempt, node) ever given out.
 SELECT

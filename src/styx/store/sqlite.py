@@ -116,6 +116,7 @@ class SqliteStore:
     # --- committing ----------------------------------------------------------------------------------------------
 
     async def commit(self, epoch: int, batch: Batch) -> None:
+        """A lock that a foreign program holds on the database counts as StoreFull: trying again may well succeed."""
         if self._failed is not None:
             raise self._failed
         try:
@@ -125,6 +126,8 @@ class SqliteStore:
             raise
         except StoreLocked as error:
             raise StoreFull(f"{error.message}; nothing was written", hint=error.hint) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise StoreError(f"a record holds what the database cannot keep: {error}; nothing was written") from error
         self._records += len(batch.records) + len(batch.outputs)
         self._commits += 1
         if self._records >= CHECKPOINT_RECORDS or self._commits >= CHECKPOINT_COMMITS:
