@@ -85,8 +85,9 @@ class Logs:
                         await pump(spec, row, stream)
                 elif row.started_at:
                     read(group, spec, row)
+            # What happened while the tables were read is in the feed, so it is looked at even when all is over by now.
             if await self._over(ref):
-                return
+                feed.end()
             async for news in feed:
                 for attempt, task, index in news:
                     if attempt in seen or not _names(ref, task, index):
@@ -95,7 +96,7 @@ class Logs:
                     if found is not None and found.outcome != Outcome.REJECTED:
                         read(group, await self._spec(ref, task), found)
                 if ref.task >= 0 and await self._over(ref):
-                    return
+                    feed.end()
 
         async with asyncio.TaskGroup() as group:
             try:

@@ -86,7 +86,8 @@ async def run(options: Options) -> int:
         try:
             presence.announce(settings.home, serving.url, _version())
             options.announce(serving.url)
-            telemetry.configure(settings.log_level)
+            # structlog takes as long to import as aiohttp's half; whoever asks for /health now need not wait for it
+            await asyncio.to_thread(telemetry.configure, settings.log_level)
             _settle()
             logger.info("server started", url=serving.url, home=str(settings.home), pid=os.getpid())
             either: set[asyncio.Future[Any]] = {asyncio.ensure_future(stop.wait()), plane.shell.fatal}
