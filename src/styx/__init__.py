@@ -12,9 +12,10 @@ The names below are imported when they are first used, so that `import styx` cos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers take this name for true; importing `typing` would cost more than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from styx.client.client import Client
     from styx.compose import ControlPlane
     from styx.errors import (

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from styx.cli.emit import emit, note
 from styx.cli.follow import Sink, follow
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Following"]
 
+T = TypeVar("T")
+
 LAST_OUTPUT = 30.0  # seconds that output may take to arrive after the job has ended
 
 
@@ -36,7 +39,7 @@ class Following:
         self._several = sum(task.size for task in spec.tasks) > 1
         self._signal = 0
         self._left = asyncio.Event()
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
         """Until the job has ended, or the second Ctrl-C; returns the exit code."""
@@ -66,7 +69,7 @@ class Following:
         left = self._start(self._left.wait())
         drawn = self._start(progress.run())
         try:
-            waiting: set[asyncio.Task[object]] = {ended, left, output}
+            waiting: set[asyncio.Task[Any]] = {ended, left, output}
             while not ended.done() and not left.done():
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if output in done:
@@ -83,7 +86,7 @@ class Following:
             await progress.close()
         return self._finish(result, progress)
 
-    def _start(self, body):  # type: ignore[no-untyped-def]
+    def _start(self, body: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.ensure_future(body)
         self._tasks.add(task)
         return task

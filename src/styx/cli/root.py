@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import click
 
@@ -76,7 +75,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--server", metavar="URL", help="The server to talk to (STYX_SERVER_URL).")
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @click.pass_context
-def root(ctx: click.Context, server: str | None, **_: Any) -> None:
+def root(ctx: click.Context, /, server: str | None) -> None:
     """Run commands and DAGs of tasks on any machine, durably.
 
     \b

@@ -29,7 +29,7 @@ EMBEDDED = "no server: running embedded, in this process; programs end with it"
 @server_option
 @click.argument("words", metavar="COMMAND [ARG]... | FILE.yaml", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def command(app: App, words: tuple[str, ...], detach: bool, key: str, **options: Any) -> int:
+def command(app: App, /, words: tuple[str, ...], detach: bool, key: str, **options: Any) -> int:
     """Run a command, or the DAG of tasks in a task file, follow its output, and exit with its exit code.
 
     The first word that is no option begins the command; `--` may stand before it. Without a server it runs here, in this

@@ -60,7 +60,7 @@ def job_text(job: JobView) -> str:
         f"{paint(visible(job.name), '1', on)}  {paint(job.status, STATE_COLOURS.get(job.status, ''), on)}"
         f"{'' if job.exit_code is None else f'  exit code {job.exit_code}'}",
         f"  job        {job.job_id}",
-        f"  submitted  {clock(job.submitted_at)} ({ago(job.submitted_at)}){_priority(job.priority)}",
+        f"  submitted  {clock(job.submitted_at)}{_priority(job.priority)}",
     ]
     if job.ended_at:
         lines.append(f"  ended      {clock(job.ended_at)} (took {took(job.ended_at - job.submitted_at)})")
@@ -98,8 +98,7 @@ def task_text(task: TaskView, *, job: JobView | None = None) -> str:
         f"  job        {task.job_id}{'' if job is not None else f' ({visible(task.job_name)})'}",
         f"  command    {visible(task.command)}",
         f"  needs      {resources_text(task.resources)}{_after(task.needs)}",
-        f"  submitted  {clock(task.submitted_at)} ({ago(task.submitted_at)})"
-        f"{_priority(job.priority) if job is not None else ''}",
+        f"  submitted  {clock(task.submitted_at)}{_priority(job.priority) if job is not None else ''}",
     ]
     if task.started_at:
         lines.append(f"  started    {clock(task.started_at)}{_lasted(task)}")
@@ -161,7 +160,7 @@ def _span(start: float, end: float) -> str:
 
 
 def _lasted(task: TaskView) -> str:
-    return f" (took {took(task.ended_at - task.started_at)})" if task.ended_at else f" ({ago(task.started_at)})"
+    return f" (took {took(task.ended_at - task.started_at)})" if task.ended_at else ""
 
 
 def _priority(priority: str) -> str:

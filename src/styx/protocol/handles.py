@@ -94,7 +94,7 @@ class Job:
     def __init__(
         self,
         name: str,
-        tasks: Iterable[Task],
+        tasks: Iterable[Task | Mapping[str, Any]],
         *,
         priority: str | None = None,
         deadline: Duration | None = None,
@@ -114,7 +114,7 @@ class Job:
             workdir=None if workdir is None else os.fspath(workdir),
             retries=retries,
             timeout=timeout,
-            tasks=[task.document if isinstance(task, Task) else task for task in tasks],
+            tasks=[task.document if isinstance(task, Task) else _plain(task) for task in tasks],
         )
 
     def __repr__(self) -> str:
