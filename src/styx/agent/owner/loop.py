@@ -188,14 +188,18 @@ class Loop:
                 link.watched = wanted
 
     def _done(self, now: int) -> bool:
+        """Nothing left to own or to collect, and nobody who might bring more."""
         supervisor = self._supervisor
         if supervisor.running or self._trash.busy:
             return False
-        if self._terminated_at and (not supervisor.attempts or now > self._terminated_at + _LAST_CALL):
-            return True
-        if supervisor.attempts:
-            return False
-        return supervisor.closing or (self._outlet.link is None and now >= self._alone_since + self._idle)
+        uncollected = bool(supervisor.attempts)
+        if self._terminated_at:
+            over = not uncollected or now > self._terminated_at + _LAST_CALL
+        elif supervisor.closing:
+            over = not uncollected
+        else:
+            over = not uncollected and self._outlet.link is None and now >= self._alone_since + self._idle
+        return over and supervisor.undertaker.nothing_left(now)
 
 
 def _noted(number: int, frame: object) -> None:

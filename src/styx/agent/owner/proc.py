@@ -81,8 +81,8 @@ def tree(root: Process, children: dict[int, list[Process]]) -> list[Process]:
 
 
 def send(processes: Iterable[Process], number: signal.Signals, me: int) -> None:
-    """A signal to each that is alive. Whole process groups at once where a child of ours pins the group: that cannot be
-    outrun by a program that forks."""
+    """A signal to each that is alive. Whole process groups at once where a child of ours, dead or alive, pins the group: that
+    cannot be outrun by a program that forks."""
     processes = list(processes)
     groups = {process.group for process in processes if process.parent == me and process.group > 1}
     groups.discard(os.getpgrp())

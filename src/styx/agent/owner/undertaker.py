@@ -6,6 +6,10 @@ decides. Killing a parent loses nobody, and no pid is trusted longer than one lo
 sessions is put into a cgroup of its own where cgroup v2 is writable (one member caught catches all its descendants); moving
 each program there from the start would cost more than the spawn itself.
 
+A look takes a while, and what forks meanwhile may not be in it. But whoever lived when it began had an ancestor that was then
+our child, and which is still there, alive or dead, because no child is waited for during a look. So a tree is gone only when a
+look finds neither a living nor a dead process of it.
+
 One look serves all attempts that are being ended. Looks are made when a child died, and at growing intervals.
 """
 
@@ -100,6 +104,14 @@ class Undertaker:
         if self._sweep_at is None:
             self._sweep_at = max(now + _SECOND, self._swept)
 
+    def nothing_left(self, now: int) -> bool:
+        """Whether not one process is below us; if there is, the sweep is due now."""
+        if not _has_children():
+            return True
+        if not self._endings:
+            self._sweep_at = now
+        return False
+
     def wake_at(self) -> int | None:
         times = [ending.deadline for ending in self._endings.values() if ending.rounds == 0]
         if self._endings:
@@ -115,10 +127,11 @@ class Undertaker:
                 return
             if now < self._look_at and not any(e.rounds == 0 and now >= e.deadline for e in self._endings.values()):
                 return
-        trees = self._look()
+        trees = self._look() if _has_children() else {}
         self._notice(trees, now)
+        nameless = [process for process in trees.get(_UNKNOWN, ()) if not process.alive]  # dead, it could be anybody's
         for ordinal, ending in list(self._endings.items()):
-            self._round(ordinal, ending, trees.get(ordinal, []), now)
+            self._round(ordinal, ending, trees.get(ordinal, []) + nameless, now)
         after = clock()
         if sweep:
             self._sweep_at = None
@@ -135,9 +148,8 @@ class Undertaker:
                 self._endings[ordinal] = _Ending(None, now + _STRAY_GRACE)
 
     def _round(self, ordinal: int, ending: _Ending, processes: list[Process], now: int) -> None:
-        living = [process for process in processes if process.alive]
         attempt = ending.attempt
-        if not living:
+        if not processes:
             if attempt is None or attempt.exited:
                 del self._endings[ordinal]
                 if attempt is not None:
@@ -146,13 +158,13 @@ class Undertaker:
         if now < ending.deadline:
             if not ending.termed:
                 ending.termed = True
-                proc.send(living, signal.SIGTERM, self._me)
-                proc.send(living, signal.SIGCONT, self._me)  # a stopped program would sleep through its grace
+                proc.send(processes, signal.SIGTERM, self._me)
+                proc.send(processes, signal.SIGCONT, self._me)  # a stopped program would sleep through its grace
             return
         ending.rounds += 1
-        proc.send(living, signal.SIGKILL, self._me)
+        proc.send(processes, signal.SIGKILL, self._me)
         if ending.rounds > _CHASE_AFTER:
-            Cage(self._me, ordinal).kill(living)
+            Cage(self._me, ordinal).kill(process for process in processes if process.alive)
             self._chase(ordinal)
 
     def _look(self) -> dict[int, list[Process]]:
@@ -184,6 +196,15 @@ class Undertaker:
                 if pid not in self._leaders and _is_living_child(pid) and self._marker.of(pid) == ordinal:
                     os.kill(pid, signal.SIGKILL)
             last = newest
+
+
+def _has_children() -> bool:
+    """Whether we have a child, dead or alive. Exact, and costs a hundredth of a look."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _newest_pid() -> int:
