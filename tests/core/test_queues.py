@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from styx.core.queues import ReadyQueues, Shape
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec

@@ -31,7 +31,8 @@ def in_order(world: World) -> list[tuple[int, int, Line]]:
 
 def first_placed(world: World, now: int, settings: CoreSettings) -> tuple[Line, Node, bool] | None:
     """The line whose next element would be placed first, a node that would take it, and whether it would be sent ahead;
-    None when nothing that waits finds a place."""
+    None when nothing that waits finds a place. What would be sent ahead may take until the next end on that node:
+    placement looks at a node for that once it has changed."""
     shapes = world.queues.shapes
     stuck: list[Shape] = []
     for _, _, line in in_order(world):

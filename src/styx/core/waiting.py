@@ -1,7 +1,7 @@
 """Why a READY element has no place yet.
 
 All of it comes from the predicates that placement itself asks (`fit`, `preview`), so it is what happens and not a second
-opinion: the code is `next` exactly when the next placement would be this element.
+opinion: the code is `next` exactly when the next placement would start this element.
 """
 
 from __future__ import annotations
@@ -65,16 +65,16 @@ def why_ready(world: World, task: Task, index: int, now: int, settings: CoreSett
     shape = world.queues.shape(shape.priority, shape.resources, shape.labels)
     position = task.ordinal << 32 | index
     first = first_placed(world, now, settings)
-    if first is not None and first[0].job is task.job and first[0].peek() == position:
-        how = "is sent ahead to" if first[2] else "starts on"
-        return Reason("next", f"it is next, and {how} {first[1].name!r} in a moment")
+    line, place, ahead = first or (None, None, False)
+    if line is not None and place is not None and not ahead and line.job is task.job and line.peek() == position:
+        return Reason("next", f"it is next, and starts on {place.name!r} in a moment")
     before = _before(shape, task, position)
     shapes = world.queues.shapes
     obstacles = [(node, obstacle(node, shape, shapes)) for node in places]
-    if first is not None and (first[0].shape is shape or any(what is None for _, what in obstacles)):
-        if first[0].shape.priority > shape.priority:
+    if line is not None and any(what is None for _, what in obstacles):
+        if line.shape.priority > shape.priority:
             return Reason("priority", "tasks of a higher priority are given places first", before.evidence)
-        if first[0].job is not task.job:
+        if line.job is not task.job:
             return Reason("fairness", "another job that holds less is given a place first", before.evidence)
         return Reason("queue", "tasks of its own job are given places first", before.evidence)
     blocked = _blocked(world, shape, obstacles, now)
