@@ -20,7 +20,7 @@ from styx.core.resources import Resources
 from styx.core.settings import CoreSettings
 from styx.protocol.handles import Submits
 from styx.runtime.clock import Clock
-from styx.runtime.links import LinkSettings
+from styx.runtime.link import LinkSettings
 from styx.runtime.plane import Plane
 from styx.runtime.shell import Shell, ShellSettings
 from styx.runtime.transport import PipeEnd, pipe

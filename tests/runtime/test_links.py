@@ -26,7 +26,7 @@ from styx.protocol.messages import (
     Stop,
 )
 from styx.runtime.clock import VirtualClock
-from styx.runtime.links import LinkSettings
+from styx.runtime.link import LinkSettings
 from styx.runtime.shell import ShellSettings
 from styx.runtime.transport import pipe
 from styx.testing.agents import Act, FakeAgent

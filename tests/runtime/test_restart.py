@@ -13,7 +13,7 @@ from styx.compose import ControlPlane
 from styx.core.settings import CoreSettings
 from styx.protocol.messages import Files
 from styx.runtime.clock import VirtualClock
-from styx.runtime.links import LinkSettings
+from styx.runtime.link import LinkSettings
 from styx.runtime.shell import ShellSettings
 from styx.testing.agents import Act, FakeAgent
 

@@ -9,7 +9,7 @@ that it does not keep it for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from styx.core.records import AttemptEnded, Record
 from styx.core.states import Outcome
@@ -18,6 +18,7 @@ from styx.protocol.messages import Output
 from styx.runtime.link import Link
 from styx.runtime.output import OutputStore
 from styx.store.base import OutputRow, Store
+from styx.telemetry.metrics import Counter
 
 __all__ = ["Collector"]
 
@@ -25,10 +26,11 @@ _OWNED = 10_000  # ended attempts remembered for each link
 
 
 class Collector:
-    def __init__(self, output: OutputStore, store: Store, world: World) -> None:
+    def __init__(self, output: OutputStore, store: Store, world: World, written: Counter) -> None:
         self._output = output
         self._store = store
         self._world = world
+        self._written = written
         self._sources: dict[tuple[int, int], tuple[Link, int]] = {}  # stream -> who sent it, and up to where
 
     async def write(self, link: Link, message: Output) -> None:
@@ -48,9 +50,10 @@ class Collector:
         """Rows of output that is synced and belongs into the next batch."""
         return self._output.take()
 
-    def committed(self, rows: Iterable[OutputRow], records: Sequence[Record]) -> None:
+    def committed(self, rows: Sequence[OutputRow], records: Sequence[Record]) -> None:
         """A turn is on disk: acknowledge its output, and close the streams of the attempts that ended in it."""
         if rows:
+            self._written.add(sum(row.length for row in rows))
             for attempt, stream, offset in self._output.committed(rows):
                 link, end = self._sources.get((attempt, stream), (None, 0))
                 if link is None:

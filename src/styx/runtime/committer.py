@@ -14,8 +14,12 @@ from collections.abc import Callable
 from styx.errors import StoreFull
 from styx.runtime.clock import Clock
 from styx.store.base import Batch, Store
+from styx.telemetry.log import get
+from styx.telemetry.metrics import Metrics
 
 __all__ = ["Committer"]
+
+log = get("committer")
 
 _FIRST_WAIT = 200  # milliseconds before a refused batch is tried again
 _LONGEST_WAIT = 5_000
@@ -25,10 +29,13 @@ _SAMPLES = 1_000  # commits whose duration is remembered for the percentiles
 class Committer:
     """`changed` is called whenever `full` has."""
 
-    def __init__(self, store: Store, epoch: int, clock: Clock, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, store: Store, epoch: int, clock: Clock, metrics: Metrics, changed: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
         self._epoch = epoch
         self._clock = clock
+        self._metrics = metrics
         self._changed = changed
         self.full = ""  # why the disk is full, while it is
         self.commits = 0
@@ -47,8 +54,11 @@ class Committer:
                 wait = min(wait * 2, _LONGEST_WAIT)
             else:
                 break
+        took = time.perf_counter() - started
         self.commits += 1
-        self._durations.append((time.perf_counter() - started) * 1_000)
+        self._durations.append(took * 1_000)
+        self._metrics.commits.observe(took)
+        self._metrics.records.observe(len(batch.records))
         self._set("")
 
     def percentile(self, share: float) -> float:
@@ -59,6 +69,7 @@ class Committer:
     def _set(self, full: str) -> None:
         if bool(full) != bool(self.full):
             self.full = full
+            log.warning("disk full, waiting for room", reason=full) if full else log.info("there is room again")
             self._changed()
 
     async def _pause(self, milliseconds: int) -> None:

@@ -1,89 +1,80 @@
-"""Figures of the running server: how much came in and ended, how fast, and how late the event loop is.
-
-Counting happens where the records pass by anyway; rates are kept by the second. The lag of the loop is measured by a callback
-that asks to be called in 50 ms and looks at how late it was.
-"""
+"""Figures of the running server, counted where the records pass by anyway, and read from the world when they are asked for."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from styx.core.records import AttemptEnded, JobAccepted, Record, SpansEnded
+from styx.core.records import AttemptEnded, JobAccepted, JobEnded, Record, SpansEnded
+from styx.core.states import LIVE, Outcome, TaskState
+from styx.core.world import Node, World
+from styx.telemetry.metrics import Metrics, Rate
 
-__all__ = ["Figures", "Lag"]
+__all__ = ["Figures"]
 
-RATE_OVER = 10  # seconds
+_NAMES = tuple(state.name for state in TaskState)
+_OUTCOMES = tuple(outcome.name for outcome in Outcome)
 
 
 class Figures:
-    """`submitted` and `ended` count elements since the start; elements of before a restart may be among those that end."""
+    """Notes committed records into `metrics`. `submitted` and `ended` count elements since the start; elements of before a restart
+    may be among those that end."""
 
-    def __init__(self, started: int) -> None:
-        self.started = started  # epoch milliseconds
-        self.submitted = 0
+    def __init__(self, world: World, metrics: Metrics) -> None:
+        self.metrics = metrics
         self.ended = 0
-        self._seconds: deque[list[int]] = deque()  # [second, elements that ended in it]
+        self._rate = Rate()
+        self._world = world
+        metrics.live.read = self._live
+        metrics.agents.read = self._agents
+        metrics.live_jobs.read = lambda: len(world.jobs)
+        metrics.running.read = lambda: len(world.attempts)
+
+    @property
+    def submitted(self) -> int:
+        return self.metrics.submitted.value
+
+    def rate(self, at: int) -> float:
+        """Elements that ended a second, over the last 10 s; `at` is epoch milliseconds."""
+        return self._rate.per_second(at / 1_000)
 
     def note(self, records: Iterable[Record], at: int) -> None:
         """Take notice of records that were committed at `at`."""
-        ended = 0
+        metrics = self.metrics
+        states = [0] * len(_NAMES)
+        outcomes = [0] * len(_OUTCOMES)
         for record in records:
             if type(record) is AttemptEnded:
-                ended += record.state.ended
+                outcomes[record.outcome] += 1
+                states[record.state] += 1
             elif type(record) is SpansEnded:
-                ended += sum(count for _, _, count in record.spans)
+                states[record.state] += sum(count for _, _, count in record.spans)
             elif type(record) is JobAccepted:
-                self.submitted += record.elements
+                metrics.submitted.add(record.elements)
+            elif type(record) is JobEnded:
+                metrics.jobs.add(record.state.value)
+        for outcome, count in enumerate(outcomes):
+            if count:
+                metrics.attempts.add(_OUTCOMES[outcome], amount=count)
+        ended = sum(states[TaskState.SUCCEEDED :])
         if ended:
             self.ended += ended
-            second = at // 1_000
-            if self._seconds and self._seconds[-1][0] == second:
-                self._seconds[-1][1] += ended
-            else:
-                self._seconds.append([second, ended])
-                self._trim(second)
+            self._rate.add(ended, at / 1_000)
+            for state in range(TaskState.SUCCEEDED, len(states)):
+                if states[state]:
+                    metrics.elements.add(_NAMES[state], amount=states[state])
 
-    def rate(self, at: int) -> float:
-        """Elements that ended a second, over the last 10 s."""
-        self._trim(at // 1_000)
-        span = min(RATE_OVER, max(1.0, (at - self.started) / 1_000))
-        return sum(count for _, count in self._seconds) / span
+    def _live(self) -> Mapping[str, float]:
+        return {state.name: self._world.counts[state] for state in LIVE}
 
-    def _trim(self, second: int) -> None:
-        while self._seconds and self._seconds[0][0] <= second - RATE_OVER:
-            self._seconds.popleft()
+    def _agents(self) -> Mapping[str, float]:
+        counts = {"UP": 0, "SUSPECT": 0, "LOST": 0, "DRAINING": 0, "GONE": 0}
+        for node in self._world.nodes.values():
+            counts[_shown(node)] += 1
+        return counts
 
 
-class Lag:
-    """How many milliseconds late the event loop calls back, over the last few minutes."""
-
-    INTERVAL = 0.05
-
-    def __init__(self) -> None:
-        self._samples: deque[float] = deque(maxlen=6_000)
-        self._handle: asyncio.TimerHandle | None = None
-        self._due = 0.0
-
-    def start(self) -> None:
-        self._due = time.perf_counter() + self.INTERVAL
-        self._handle = asyncio.get_running_loop().call_later(self.INTERVAL, self._sample)
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    @property
-    def longest(self) -> float:
-        return max(self._samples, default=0.0)
-
-    def percentile(self, share: float) -> float:
-        ordered = sorted(self._samples)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-    def _sample(self) -> None:
-        self._samples.append(max(0.0, (time.perf_counter() - self._due) * 1_000))
-        self.start()
+def _shown(node: Node) -> str:
+    if node.lost:
+        return "LOST"
+    state = node.state.value
+    return state if state in {"DRAINING", "GONE"} else "UP" if node.connected else "SUSPECT"

@@ -1,12 +1,23 @@
-"""A limit on handshakes a second, so that a thousand agents that come back at once do not starve those already in."""
+"""Letting agents in: the first message, whether both sides understand each other, and not too many at once."""
 
 from __future__ import annotations
 
-__all__ = ["Handshakes"]
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from styx.errors import ProtocolError
+from styx.protocol.codec import decode_agent
+from styx.protocol.messages import OLDEST, VERSION, Hello, Refused
+
+__all__ = ["Handshakes", "read_hello", "unfit"]
+
+HELLO_LIMIT = 10.0  # seconds for an agent to say who it is
 
 
 class Handshakes:
-    """A token bucket: `rate` a second, and at most `burst` at once. Times are milliseconds on any steady clock."""
+    """A token bucket: `rate` a second, and at most `burst` at once, so that a thousand agents that come back together do not
+    starve those already in. Times are milliseconds on any steady clock."""
 
     def __init__(self, rate: float = 200.0, burst: int = 200) -> None:
         self._rate = rate
@@ -23,3 +34,29 @@ class Handshakes:
             self._left -= 1
             return 0
         return 1 + int((1 - self._left) * 1_000 / self._rate)
+
+
+async def read_hello(frames: AsyncIterator[bytes]) -> tuple[Hello, list[Any]]:
+    """The hello, and what came with it in one frame. Raises ProtocolError, TimeoutError, ConnectionError."""
+    async with asyncio.timeout(HELLO_LIMIT):
+        async for frame in frames:
+            messages = decode_agent(frame)
+            if not messages:
+                continue
+            hello = messages[0]
+            if not isinstance(hello, Hello):
+                raise ProtocolError("the first message of an agent must be its hello")
+            return hello, messages[1:]
+    raise ConnectionResetError("the agent left before it said hello")
+
+
+def unfit(hello: Hello) -> Refused | None:
+    """Why this agent can never be let in, if so."""
+    if hello.newest < OLDEST or hello.oldest > VERSION:
+        return Refused(
+            f"the agent speaks protocol {hello.oldest} to {hello.newest}, this server {OLDEST} to {VERSION}: "
+            "install the same release of Styx on both"
+        )
+    if not hello.agent or not hello.session:
+        return Refused("an agent must give its id and its session")
+    return None

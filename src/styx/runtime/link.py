@@ -10,15 +10,28 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from styx.errors import ProtocolError
 from styx.protocol.messages import Heartbeat, Hello, Output
 from styx.runtime.outbox import Outbox
 from styx.runtime.transport import Transport
 
-__all__ = ["Link"]
+__all__ = ["Link", "LinkSettings"]
 
 INTAKE_LIMIT = 64 << 20  # bytes of output put aside for one link; an agent's window is far smaller
 SEND_LIMIT = 30.0  # seconds for one frame; a peer that takes longer is gone, and its link is half open
+
+
+class LinkSettings(msgspec.Struct, frozen=True):
+    """Durations in milliseconds; `handshakes` a second."""
+
+    heartbeat: int = 10_000
+    suspect: int = 45_000
+    lost: int = 300_000
+    handshakes: float = 200.0
+    outbox: int = 64 << 20  # bytes that may wait for one agent
+    release: str = ""  # this server's version
 
 
 class Link:

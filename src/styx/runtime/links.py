@@ -15,13 +15,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Any
 
-import msgspec
-
-from styx.core.events import AgentConnected, AgentDrained, AgentSuspected, AttemptsReported
+from styx.core.events import AgentConnected, AgentDrained, AgentLost, AgentSuspected, AttemptsReported
 from styx.errors import ProtocolError, StoreError
 from styx.protocol.codec import decode_agent, encode
 from styx.protocol.messages import (
-    OLDEST,
     VERSION,
     Bye,
     Heartbeat,
@@ -34,28 +31,20 @@ from styx.protocol.messages import (
 )
 from styx.runtime.clock import Clock
 from styx.runtime.collector import Collector
-from styx.runtime.handshakes import Handshakes
+from styx.runtime.handshakes import Handshakes, read_hello, unfit
 from styx.runtime.leases import Leases
-from styx.runtime.link import Link
+from styx.runtime.link import Link, LinkSettings
 from styx.runtime.loop import Entry, Loop
 from styx.runtime.transport import Transport
 from styx.store.base import ReportMark
+from styx.telemetry.log import get
+from styx.telemetry.metrics import Family
 
-__all__ = ["Hub", "LinkSettings"]
+__all__ = ["Hub"]
 
-HELLO_LIMIT = 10.0  # seconds for an agent to say who it is
+log = get("links")
+
 COME_BACK = 5_000  # milliseconds until an agent may come back to a server that cannot have it now
-
-
-class LinkSettings(msgspec.Struct, frozen=True):
-    """Durations in milliseconds; `handshakes` a second."""
-
-    heartbeat: int = 10_000
-    suspect: int = 45_000
-    lost: int = 300_000
-    handshakes: float = 200.0
-    outbox: int = 64 << 20  # bytes that may wait for one agent
-    release: str = ""  # this server's version
 
 
 class Hub:
@@ -68,6 +57,7 @@ class Hub:
         incarnation: str,
         settings: LinkSettings,
         marks: Iterable[ReportMark] = (),
+        handshakes: Family,
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -81,6 +71,7 @@ class Hub:
         self._by_agent: dict[str, Link] = {}
         self._by_node: dict[int, Link] = {}
         self._closing = ""
+        self.handshakes = handshakes
         self.joined = asyncio.Event()  # some agent was let in since the start
         self._handlers: dict[type, Callable[[Link, Any], None]] = {
             Heartbeat: self._heartbeat,
@@ -122,13 +113,17 @@ class Hub:
         """Serve one connection until it ends. Errors of the peer end the link, and never leave here."""
         frames = aiter(transport)
         try:
-            hello, rest = await self._hello(frames)
+            hello, rest = await read_hello(frames)
             refusal = self._refusal(hello)
             if refusal is not None:
+                self.handshakes.add("refused")
+                log.warning("agent refused", agent=hello.agent, reason=refusal.reason)
                 await transport.send(encode([refusal]))
                 return
             await self._serve(self._admit(hello, transport), frames, rest)
         except ProtocolError as error:
+            self.handshakes.add("refused")
+            log.warning("agent refused", reason=error.message)
             await self._tell(transport, Refused(error.message))
         except (ConnectionError, TimeoutError):
             return
@@ -167,6 +162,7 @@ class Hub:
         that is not its fault: the leases stand still."""
         for event in self.leases.tick(self._clock.elapsed(), paused=bool(self._loop.committer.full)):
             self._loop.post(event)
+            log.warning("agent lost" if isinstance(event, AgentLost) else "agent suspect", node=event.node)
             link = self._by_node.get(event.node)
             if link is not None:
                 # It was silent for too long. Only a new Hello makes it trusted again, so that both sides agree.
@@ -179,26 +175,9 @@ class Hub:
             link.outbox.put(Bye(reason=reason))
             link.end(reason)
 
-    async def _hello(self, frames: AsyncIterator[bytes]) -> tuple[Hello, list[Any]]:
-        async with asyncio.timeout(HELLO_LIMIT):
-            async for frame in frames:
-                messages = decode_agent(frame)
-                if not messages:
-                    continue
-                hello = messages[0]
-                if not isinstance(hello, Hello):
-                    raise ProtocolError("the first message of an agent must be its hello")
-                return hello, messages[1:]
-        raise ConnectionResetError("the agent left before it said hello")
-
     def _refusal(self, hello: Hello) -> Refused | None:
-        if hello.newest < OLDEST or hello.oldest > VERSION:
-            return Refused(
-                f"the agent speaks protocol {hello.oldest} to {hello.newest}, this server {OLDEST} to {VERSION}: "
-                "install the same release of Styx on both"
-            )
-        if not hello.agent or not hello.session:
-            return Refused("an agent must give its id and its session")
+        if (never := unfit(hello)) is not None:
+            return never
         if self._closing:
             return Refused(self._closing, retry=COME_BACK)
         if self._loop.committer.full:
@@ -258,6 +237,8 @@ class Hub:
         )
         if link.draining:
             self._loop.post(AgentDrained(node))
+        self.handshakes.add("let in")
+        log.info("agent connected", agent=link.agent, node=node)
         self.joined.set()
         if not link.welcomed.done():
             link.welcomed.set_result(True)
@@ -310,6 +291,7 @@ class Hub:
         """Close a link; if it is still the agent's one, nothing new is to be placed there."""
         if self._by_agent.get(link.agent) is link:
             self._forget(link)
+            log.info("link closed", agent=link.agent, reason=reason)
             if link.node:
                 self._suspect(link.node)
         link.end(reason)

@@ -28,6 +28,7 @@ from styx.runtime.clock import Clock
 from styx.runtime.committer import Committer
 from styx.runtime.timers import Timer
 from styx.store.base import Batch, OutputRow, ReportMark
+from styx.telemetry.metrics import Metrics
 
 __all__ = ["Entry", "Loop", "Publisher", "Then"]
 
@@ -113,6 +114,7 @@ class Loop:
         perform: Callable[[list[Record], list[Effect]], Awaitable[None]],
         publisher: Publisher,
         outputs: Outputs,
+        metrics: Metrics,
     ) -> None:
         self.engine = engine
         self.committer = committer
@@ -120,6 +122,8 @@ class Loop:
         self._perform = perform
         self._publisher = publisher
         self._outputs = outputs
+        self._working = metrics.turns
+        metrics.queue.read = lambda: len(self._mailbox)
         self._nudged = False
         self._timer = Timer(clock, self._timer_fired)
         self._mailbox: deque[Entry] = deque()
@@ -195,7 +199,10 @@ class Loop:
                         return
                     self._wake.clear()
                     await self._wake.wait()
-                await self._finish(self._turn())
+                began = time.perf_counter()
+                turn = self._turn()
+                self._working.observe(time.perf_counter() - began)
+                await self._finish(turn)
         finally:
             self._close()
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from styx.core.spec import JobSpec
-from styx.errors import Busy, StoreError, UsageError, WaitTimeout
+from styx.errors import Busy, StoreError, TooSlow, UsageError, WaitTimeout
 from styx.protocol.http import (
     AgentView,
     Created,
@@ -123,8 +123,12 @@ class Plane:
             elif not live:
                 return
         async with self.shell.watch.subscribe(serial, after=after, live=live) as events:
-            async for event in events:
-                yield event
+            try:
+                async for event in events:
+                    yield event
+            except TooSlow:
+                self.shell.metrics.dropped_readers.add()
+                raise
 
     async def agents(self) -> list[AgentView]:
         await self.shell.loop.settled()
@@ -150,6 +154,10 @@ class Plane:
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
         return await self._upkeep.gc(days=days, keep_bytes=keep_bytes)
+
+    async def metrics(self) -> bytes:
+        """All figures in the text format of Prometheus (`telemetry.metrics.CONTENT_TYPE`)."""
+        return await self._upkeep.metrics()
 
     def drain(self) -> None:
         """`health` says from now on that this is going down."""

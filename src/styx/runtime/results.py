@@ -25,12 +25,11 @@ class Results:
     def note(self, records: Iterable[Record]) -> None:
         """Take notice of committed records."""
         for record in records:
-            kind = type(record)
-            if kind is AttemptEnded:
-                if record.result:  # type: ignore[union-attr]
-                    self._add(record)  # type: ignore[arg-type]
-            elif kind is JobEnded:
-                self._counts.pop(record.job, None)  # type: ignore[union-attr]
+            if type(record) is AttemptEnded:
+                if record.result:
+                    self._add(record)
+            elif type(record) is JobEnded:
+                self._counts.pop(record.job, None)
 
     def version(self, task: Task) -> tuple[int, ...]:
         """What the task would find now, as a mark that changes with it; empty when there is nothing."""

@@ -22,14 +22,17 @@ from styx.runtime.collector import Collector
 from styx.runtime.committer import Committer
 from styx.runtime.dispatch import Dispatch
 from styx.runtime.feeds import Feeds
-from styx.runtime.figures import Figures, Lag
-from styx.runtime.links import Hub, LinkSettings
+from styx.runtime.figures import Figures
+from styx.runtime.link import LinkSettings
+from styx.runtime.links import Hub
 from styx.runtime.loop import Loop
 from styx.runtime.observers import Observers
 from styx.runtime.output import OutputStore
 from styx.runtime.results import Results
 from styx.runtime.watch import Watch
 from styx.store.base import Store
+from styx.telemetry.lag import LagMonitor
+from styx.telemetry.metrics import Metrics
 
 __all__ = ["Shell", "ShellSettings"]
 
@@ -54,13 +57,14 @@ class Shell:
         self.engine = engine
         self.incarnation = incarnation
         self.started = clock.now()
-        self.committer = Committer(store, epoch, clock, self._full_changed)
+        self.metrics = Metrics()
+        self.committer = Committer(store, epoch, clock, self.metrics, self._full_changed)
         self.output = OutputStore(output, store)
-        self.collector = Collector(self.output, store, engine.world)
+        self.collector = Collector(self.output, store, engine.world, self.metrics.output)
         self.results = Results(store)
         self.feeds = Feeds(engine.world)
-        self.figures = Figures(self.started)
-        self.lag = Lag()
+        self.figures = Figures(engine.world, self.metrics)
+        self.lag = LagMonitor(self.metrics.lag)
         self.supervisor = Supervisor("styx", on_crash=self._crashed)
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.hub: Hub
@@ -87,6 +91,7 @@ class Shell:
         dispatch = Dispatch(engine.world, shell.results)
         shell.watch = Watch(engine.world, store, last_event=opened.last_event)
         await shell.watch.recover()
+        shell.metrics.readers.read = lambda: shell.watch.readers
         shell.observers = Observers(shell.watch, shell.feeds, shell.figures)
         shell.loop = Loop(
             engine,
@@ -95,6 +100,7 @@ class Shell:
             perform=dispatch.perform,
             publisher=shell.observers,
             outputs=shell.collector,
+            metrics=shell.metrics,
         )
         shell.hub = Hub(
             shell.loop,
@@ -103,6 +109,7 @@ class Shell:
             incarnation=opened.incarnation,
             settings=settings.links,
             marks=await store.marks(),
+            handshakes=shell.metrics.handshakes,
         )
         dispatch.hub = shell.hub
         shell.output.synced = shell.loop.nudge
@@ -116,7 +123,7 @@ class Shell:
         try:
             if self._tick is not None:
                 self._tick.cancel()
-            self.lag.close()
+            self.lag.stop()
             self.hub.close(reason)
             await self._drain()
             await self.supervisor.close()

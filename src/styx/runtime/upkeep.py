@@ -54,12 +54,19 @@ class Upkeep:
             commits=shell.committer.commits,
             commit_ms_p50=shell.committer.percentile(0.5),
             commit_ms_p99=shell.committer.percentile(0.99),
-            loop_lag_ms_p99=shell.lag.percentile(0.99),
-            loop_lag_ms_max=shell.lag.longest,
+            loop_lag_ms_p99=shell.metrics.lag.quantile(0.99) * 1_000,
+            loop_lag_ms_max=shell.lag.longest * 1_000,
             queue=shell.loop.waiting,
             memory=psutil.Process().memory_info().rss,
             disk=disk,
         )
+
+    async def metrics(self) -> bytes:
+        """All figures in the text format of Prometheus."""
+        shell = self._shell
+        disk = await shell.store.size() + await shell.output.size()
+        shell.metrics.disk.read = lambda: disk
+        return shell.metrics.render()
 
     async def gc(self, *, days: float, keep_bytes: int) -> dict[str, int]:
         """Drop jobs that ended longer ago than `days`, and the oldest beyond `keep_bytes` of output. Raises UsageError."""

@@ -51,7 +51,7 @@ from styx.protocol.messages import (
 )
 from styx.runtime.transport import PipeEnd, Transport, pipe
 
-__all__ = ["Act", "Acceptor", "FakeAgent"]
+__all__ = ["Acceptor", "Act", "FakeAgent"]
 
 QUEUED, RUNNING, ENDED = 0, 1, 2
 
