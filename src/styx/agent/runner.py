@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from styx.agent.folders import apply
 from styx.agent.ports import Dial, OpenOwner, Port
+from styx.agent.results import DropResults, WriteResults
 from styx.agent.session import LinkState, Out, Session, Vitals
 from styx.aiokit.backoff import Backoff
 from styx.errors import Busy, ProtocolError, StyxError, Unreachable
@@ -105,12 +106,14 @@ class AgentRunner:
         vitals: Callable[[], Vitals] = Vitals,
         clock: Callable[[], int] = boottime,
         backoff: Callable[[], Backoff] = lambda: Backoff(0.2, 30.0, jitter=1.0),
+        files: Callable[[Iterable[WriteResults | DropResults]], None] = apply,
     ) -> None:
         self.session = session
         self._open_owner = open_owner
         self._dial = dial
         self._vitals = vitals
         self._clock = clock
+        self._files = files
         self._server_backoff = backoff()
         self._owner_backoff = backoff()
         self._to_server: Outbox[AgentMessage] = Outbox()
@@ -282,7 +285,7 @@ class AgentRunner:
             self._over.set_exception(Refusal(out.refused))
         if out.files:
             try:
-                apply(out.files)
+                self._files(out.files)
             except OSError as error:
                 self._give_back(out, f"the results it needs cannot be written: {error}")
         if out.reopen:

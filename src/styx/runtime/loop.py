@@ -102,8 +102,8 @@ class _Turn:
 
 
 class Loop:
-    """`perform` carries out the effects of a turn; `publisher` shows its records to watchers, `outputs`
-    has rows of its own for the batch."""
+    """`perform` carries out the effects of a turn; `publisher` shows its records to watchers, `outputs` has rows of its own for the
+    batch. `stopwatch` (seconds) limits the stepping of one turn."""
 
     def __init__(
         self,
@@ -115,6 +115,7 @@ class Loop:
         publisher: Publisher,
         outputs: Outputs,
         metrics: Metrics,
+        stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.engine = engine
         self.committer = committer
@@ -122,6 +123,7 @@ class Loop:
         self._perform = perform
         self._publisher = publisher
         self._outputs = outputs
+        self._stopwatch = stopwatch
         self._working = metrics.turns
         metrics.queue.read = lambda: len(self._mailbox)
         self._nudged = False
@@ -228,7 +230,7 @@ class Loop:
         engine, mailbox = self.engine, self._mailbox
         turn = _Turn(self._clock.now())
         self._under_way = turn.entries
-        limit = time.perf_counter() + MAX_STEPPING
+        limit = self._stopwatch() + MAX_STEPPING
         if engine.unfinished:
             self._step(turn, Continued())
         while mailbox and len(turn.records) < MAX_RECORDS:
@@ -239,7 +241,7 @@ class Loop:
             entry.result = self._step(turn, entry.event)
             if entry.then is not None and (following := entry.then(entry.result)) is not None:
                 entry.result = self._step(turn, following)
-            if time.perf_counter() >= limit:
+            if self._stopwatch() >= limit:
                 break
         if engine.placement_due:
             self._step(turn, PlacementDue())

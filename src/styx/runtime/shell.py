@@ -9,7 +9,9 @@ nothing is committed after it.
 from __future__ import annotations
 
 import asyncio
+import time
 from asyncio import FIRST_COMPLETED
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,7 @@ from styx.runtime.links import Hub
 from styx.runtime.loop import Loop
 from styx.runtime.observers import Observers
 from styx.runtime.output import OutputStore
+from styx.runtime.output.segments import Segments
 from styx.runtime.results import Results
 from styx.runtime.watch import Watch
 from styx.store.base import Store
@@ -51,7 +54,7 @@ class ShellSettings(msgspec.Struct, frozen=True):
 class Shell:
     """Made by `open`, ended by `close`. `output` is the folder for what programs print."""
 
-    def __init__(self, store: Store, clock: Clock, engine: Engine, epoch: int, incarnation: str, output: Path) -> None:
+    def __init__(self, store: Store, clock: Clock, engine: Engine, epoch: int, incarnation: str, output: Path | Segments) -> None:
         self.store = store
         self.clock = clock
         self.engine = engine
@@ -76,13 +79,21 @@ class Shell:
 
     @classmethod
     async def open(
-        cls, store: Store, output: Path, *, clock: Clock | None = None, settings: ShellSettings | None = None
+        cls,
+        store: Store,
+        output: Path | Segments,
+        *,
+        clock: Clock | None = None,
+        settings: ShellSettings | None = None,
+        core: type[Engine] = Engine,
+        stopwatch: Callable[[], float] = time.perf_counter,
     ) -> Shell:
-        """Open the store, rebuild the world from it, and begin to serve. Raises StoreError."""
+        """Open the store, rebuild the world from it, and begin to serve. `core` and `stopwatch` (see Loop) are for those who watch
+        the core at work in virtual time. Raises StoreError."""
         settings = settings or ShellSettings()
         opened = await store.open()
         clock = clock or BootClock(opened.last_at)
-        engine = Engine(settings=settings.core)
+        engine = core(settings=settings.core)
         shell = cls(store, clock, engine, opened.epoch, opened.incarnation, output)
         async for records in store.load():
             engine.recover(records)
@@ -101,6 +112,7 @@ class Shell:
             publisher=shell.observers,
             outputs=shell.collector,
             metrics=shell.metrics,
+            stopwatch=stopwatch,
         )
         shell.hub = Hub(
             shell.loop,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -35,10 +35,15 @@ MAX_TASK = 2 << 20  # bytes of one task's command and environment; a frame to an
 
 
 class Submissions:
-    def __init__(self, loop: Loop, store: Store, clock: Clock) -> None:
+    """`entropy` gives so many random bits; they go into the ids of jobs."""
+
+    def __init__(
+        self, loop: Loop, store: Store, clock: Clock, *, entropy: Callable[[int], int] = secrets.randbits
+    ) -> None:
         self._loop = loop
         self._store = store
         self._clock = clock
+        self._entropy = entropy
         self._keys: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def submit(self, spec: JobSpec, *, key: str = "") -> Created:
@@ -78,7 +83,7 @@ class Submissions:
         staging = _Staging()
         chunks = [slice(first, first + CHUNK) for first in range(0, len(spec.tasks), CHUNK)]
         header = msgspec.structs.replace(spec, tasks=())
-        identifier = ids.job_id(self._clock.now(), secrets.randbits(ids.ENTROPY_BITS))
+        identifier = ids.job_id(self._clock.now(), self._entropy(ids.ENTROPY_BITS))
 
         def accept(serial: Answer) -> Event | None:
             return JobSubmitted(serial, identifier, header, key, digest) if type(serial) is int else None

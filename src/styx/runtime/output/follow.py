@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from styx.runtime.output.segments import SegmentReader
+from styx.runtime.output.segments import Reader
 from styx.runtime.output.streams import Stream
 from styx.store.base import OutputRow, Store
 
@@ -33,7 +33,7 @@ class Cursor:
     """A place in a stream. `state` is the live stream where there is one."""
 
     def __init__(
-        self, store: Store, segments: SegmentReader, attempt: int, stream: int, offset: int, state: Stream | None
+        self, store: Store, segments: Reader, attempt: int, stream: int, offset: int, state: Stream | None
     ) -> None:
         self._store = store
         self._segments = segments

@@ -13,16 +13,66 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from styx.errors import NotFound, StoreError, StoreFull, SyncFailed
 
-__all__ = ["SegmentReader", "SegmentWriter", "segment_path", "sync_folder"]
+__all__ = [
+    "Reader",
+    "SegmentFolder",
+    "SegmentReader",
+    "SegmentWriter",
+    "Segments",
+    "Writer",
+    "segment_path",
+    "sync_folder",
+]
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MOST_BUFFERS = 1_024  # IOV_MAX of Linux and macOS
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
 _INLINE = 256 << 10  # bytes: a longer read goes to a thread even when it would not wait for the disk
 _sync = getattr(os, "fdatasync", os.fsync)
+
+
+class Writer(Protocol):
+    """See SegmentWriter."""
+
+    def write(self, buffers: Sequence[bytes]) -> tuple[int, int]: ...
+
+    def end(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """See SegmentReader."""
+
+    async def read(self, segment: int, position: int, length: int) -> bytes: ...
+
+    def forget(self, segment: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Segments(Protocol):
+    """Where segments are kept. Whatever is no `async def` may wait for the disk, and is called in a thread."""
+
+    def prepare(self) -> list[int]:
+        """Make the place usable; returns the numbers of the segments in it. Raises OSError."""
+        ...
+
+    def writer(self, first: int, roll: int) -> Writer: ...
+
+    def reader(self, files: int) -> Reader: ...
+
+    def unlink(self, numbers: Sequence[int]) -> int:
+        """Delete segments; returns the bytes given back."""
+        ...
+
+    def size(self) -> int:
+        """Bytes of all segments."""
+        ...
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -36,6 +86,43 @@ def sync_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+class SegmentFolder:
+    """Segments as files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"the folder {self.folder}"
+
+    def prepare(self) -> list[int]:
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.folder.parent)
+        return [int(path.stem) for path in self.folder.glob("*.seg") if path.stem.isdigit()]
+
+    def writer(self, first: int, roll: int) -> SegmentWriter:
+        return SegmentWriter(self.folder, first, roll)
+
+    def reader(self, files: int) -> SegmentReader:
+        return SegmentReader(self.folder, files)
+
+    def unlink(self, numbers: Sequence[int]) -> int:
+        freed = 0
+        for number in numbers:
+            path = segment_path(self.folder, number)
+            try:
+                size = path.stat().st_size
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            freed += size
+        return freed
+
+    def size(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.glob("*.seg"))
 
 
 class SegmentWriter:

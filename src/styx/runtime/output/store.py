@@ -16,7 +16,7 @@ from pathlib import Path
 from styx.aiokit import Backoff
 from styx.errors import ProtocolError, StoreError, StoreFull
 from styx.runtime.output.follow import Cursor, Piece
-from styx.runtime.output.segments import SegmentReader, SegmentWriter, segment_path, sync_folder
+from styx.runtime.output.segments import SegmentFolder, Segments
 from styx.runtime.output.streams import Stream, Streams
 from styx.store.base import OutputRow, Store
 
@@ -28,7 +28,7 @@ _Chunk = tuple[Stream, int, bytes]  # (stream, offset, data)
 
 
 class OutputStore:
-    """Output of all attempts, under `folder` (created when missing). `run` must be running for anything to be written.
+    """Output of all attempts, under `folder` (created when missing), or wherever else segments are kept. `run` must be running for anything to be written.
 
     `synced` is called on the loop whenever rows wait for `take`. Sizes are bytes: `roll` of a segment, `limit` of what is
     taken in and not committed yet. `remembered` streams stay in memory when nothing goes on in them. `patience` is the first and
@@ -37,7 +37,7 @@ class OutputStore:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | Segments,
         store: Store,
         *,
         synced: Callable[[], None] = lambda: None,
@@ -47,14 +47,14 @@ class OutputStore:
         files: int = 64,
         patience: tuple[float, float] = (0.2, 5.0),
     ) -> None:
-        self._folder = folder
+        self._disk: Segments = SegmentFolder(folder) if isinstance(folder, Path) else folder
         self._store = store
         self._roll = roll
         self._limit = limit
         self._patience = patience
         self.synced = synced
-        self._segments = SegmentReader(folder, files)
-        self._writer = SegmentWriter(folder, 1, roll)
+        self._segments = self._disk.reader(files)
+        self._writer = self._disk.writer(1, roll)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="styx-output")
         self._streams = Streams(store, remembered)
         self._queue: list[_Chunk] = []
@@ -73,13 +73,13 @@ class OutputStore:
     async def open(self) -> None:
         """Find out where to go on. Raises StoreError when the folder cannot be used."""
         try:
-            present = await asyncio.to_thread(self._prepare)
+            present = await asyncio.to_thread(self._disk.prepare)
         except OSError as error:
-            raise StoreError(f"the folder {self._folder} cannot be used for output: {error.strerror}") from error
+            raise StoreError(f"{self._disk} cannot be used for output: {error.strerror}") from error
         last = await self._store.last_segment()
         self._garbage = [number for number in present if number > last]
         self._settled = max([last, *present])
-        self._writer = SegmentWriter(self._folder, self._settled + 1, self._roll)
+        self._writer = self._disk.writer(self._settled + 1, self._roll)
         self._streams.begin((await self._store.serials())[1])
 
     async def close(self) -> None:
@@ -250,11 +250,11 @@ class OutputStore:
         numbers = [number for number in (*segments, *garbage) if number <= self._settled]
         for number in numbers:
             self._segments.forget(number)
-        return await asyncio.to_thread(self._unlink, numbers)
+        return await asyncio.to_thread(self._disk.unlink, numbers)
 
     async def size(self) -> int:
         """Bytes of all segments on disk."""
-        return await asyncio.to_thread(lambda: sum(path.stat().st_size for path in self._folder.glob("*.seg")))
+        return await asyncio.to_thread(self._disk.size)
 
     async def _write_batch(self) -> None:
         """Write all that has gathered, and make rows of it; pieces of one stream that lie together become one row."""
@@ -313,22 +313,3 @@ class OutputStore:
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _prepare(self) -> list[int]:
-        """Make the folder; returns the numbers of the segments in it."""
-        if not self._folder.is_dir():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(self._folder.parent)
-        return [int(path.stem) for path in self._folder.glob("*.seg") if path.stem.isdigit()]
-
-    def _unlink(self, numbers: list[int]) -> int:
-        freed = 0
-        for number in numbers:
-            path = segment_path(self._folder, number)
-            try:
-                size = path.stat().st_size
-                path.unlink()
-            except FileNotFoundError:
-                continue
-            freed += size
-        return freed
