@@ -21,9 +21,7 @@ def main() -> None:
         print(f"{name:<16}{row['files']:>7,}{row['lines']:>10,}{row['words']:>11,}{row['definitions']:>8,}  {bar}")
     if len(rows) > SHOWN:
         print(f"... and {len(rows) - SHOWN} more packages")
-    print(
-        f"{'total':<16}{total['files']:>7,}{total['lines']:>10,}{total['words']:>11,}{total['definitions']:>8,}"
-    )
+    print(f"{'total':<16}{total['files']:>7,}{total['lines']:>10,}{total['words']:>11,}{total['definitions']:>8,}")
     picture = Path(sys.argv[2]) / "census.svg"
     picture.write_text(svg(rows[:SHOWN], total["lines"]))
     (Path(sys.argv[2]) / "census.json").write_text(json.dumps(total))

@@ -6,7 +6,7 @@ import styx
 
 
 async def main() -> None:
-    double = styx.Task("double", run="expr $STYX_ARRAY_INDEX + $STYX_ARRAY_INDEX > $STYX_RESULT", array=4)
+    double = styx.Task("double", run="echo $((STYX_ARRAY_INDEX * 2)) > $STYX_RESULT", array=4)
     total = styx.Task("sum", run="cat $STYX_RESULTS/double.* | paste -sd+ -", needs=["double"])
     async with styx.ControlPlane.open() as plane:
         job = await plane.submit(styx.Job("embedded", [double, total]))
