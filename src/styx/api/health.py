@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+import styx
 from styx.api import reply
 from styx.api.reply import plane
 from styx.protocol.http import Stats, VersionView
@@ -27,7 +27,7 @@ async def health(request: web.Request) -> web.Response:
 
 async def versions(request: web.Request) -> web.Response:
     """The release, and the versions of the agents' protocol that it speaks."""
-    return reply.json(VersionView(version("styx-orchestrator"), VERSION, OLDEST))
+    return reply.json(VersionView(styx.__version__, VERSION, OLDEST))
 
 
 async def stats(request: web.Request) -> web.Response:

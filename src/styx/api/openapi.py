@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+import styx
 from styx.api import reply
 
 __all__ = ["describe", "show"]
@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_kind)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Styx", "version": version("styx-orchestrator")},
+        "info": {"title": "Styx", "version": styx.__version__},
         "security": [{"token": []}],
         "paths": paths,
         "components": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -76,6 +77,7 @@ async def serve(
         handler_cancellation=True,
         keepalive_timeout=header_seconds or HEADER_SECONDS,
         auto_decompress=False,
+        logger=_log(),
         shutdown_timeout=grace,
     )
     await runner.setup()
@@ -88,6 +90,18 @@ async def serve(
         raise
     bound = listening.getsockname()[1]
     return Serving(runner, app, _url(host, bound, tls is not None), bound)
+
+
+def _log() -> logging.Logger:
+    """For what aiohttp itself finds wrong. That somebody sent what is no HTTP is nothing to log, let alone with a trace."""
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    def worth_it(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+    logger = logging.getLogger("styx.http")
+    logger.filters = [worth_it]
+    return logger
 
 
 async def serve_plane(
