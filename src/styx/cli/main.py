@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from styx.cli.app import App
 
 if TYPE_CHECKING:
+    import click
+
     from styx.errors import StyxError
 
 __all__ = ["main"]
@@ -27,7 +29,11 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
     app = app or App()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = root.main(arguments, prog_name="styx", standalone_mode=False, obj=app)
+        if "_STYX_COMPLETE" in os.environ:
+            return _complete(root)
+        # Not root.main(): it would turn a broken pipe into exit code 1.
+        with root.make_context("styx", arguments, obj=app) as context:
+            code = root.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as done:
@@ -43,6 +49,13 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
         return _fail(app, UsageError(error.format_message().rstrip("."), hint=_usage(error)))
     except _styx_error() as error:
         return _fail(app, error)
+
+
+def _complete(root: click.Command) -> int:
+    """A shell asks for the words that may follow."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(root, {}, "styx", "_STYX_COMPLETE", os.environ["_STYX_COMPLETE"])
 
 
 def _styx_error() -> type[StyxError]:

@@ -55,7 +55,8 @@ def _problems(error: Any) -> None:
         return
     for problem in error.problems:
         where = f"{source}: " if source else ""
-        at = f" (at {problem.path})" if problem.path not in {"", "$"} else ""
+        # The message of a NoFit names its task; the path would only repeat it.
+        at = f" (at {problem.path})" if problem.path not in {"", "$"} and error.code != "no-fit" else ""
         _say(f"{where}{problem.message}{at}", problem.hint)
 
 

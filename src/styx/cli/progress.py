@@ -149,8 +149,15 @@ class Screen(Progress):
         await asyncio.to_thread(self._redraw, lines)
 
     async def close(self) -> None:
+        """The view stays on the terminal as the job ended."""
+        from styx.errors import StyxError
+
+        try:
+            await self.show(await self._verbs.job(self._created.job_id))
+        except StyxError:
+            return
         with self._lock:
-            self._erase()
+            self._drawn = 0
             self._lines = []
 
     def _redraw(self, lines: list[str]) -> None:

@@ -97,7 +97,7 @@ def task_text(task: TaskView, *, job: JobView | None = None) -> str:
         f"  task       {task.task_id}",
         f"  job        {task.job_id}{'' if job is not None else f' ({visible(task.job_name)})'}",
         f"  command    {visible(task.command)}",
-        f"  needs      {resources_text(task.resources)}{_after(task.needs)}",
+        f"  asks for   {resources_text(task.resources)}{_after(task.needs)}",
         f"  submitted  {clock(task.submitted_at)}{_priority(job.priority) if job is not None else ''}",
     ]
     if task.started_at:

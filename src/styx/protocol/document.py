@@ -55,10 +55,10 @@ _TASK_KEYS = (*_COMMAND_KEYS, *_SHARED_KEYS, *_ONLY_TASK)
 _JOB_KEYS = ("name", "priority", "deadline", "labels", "host", "cwd")
 
 
-def read_job(document: object, *, host: str = "", cwd: str = "", default_name: str = "job") -> JobSpec:
+def read_job(document: object, *, host: str = "", cwd: str = "", default_name: str = "") -> JobSpec:
     """A JobSpec from a document: a DAG under `tasks`, or one task with `run` or `command` at its top.
 
-    `host` and `cwd` say where the caller is, unless the document does; relative working folders are meant from `cwd`.
+    A job without a name gets `default_name`, else a task's program's, else "job". `host` and `cwd` say where the caller is, unless the document does; relative working folders are meant from `cwd`.
     Raises SpecError with every problem; those of a document from `parse_yaml` have a line and a column.
     """
     return _read(document, host, cwd, default_name, False)
@@ -72,12 +72,13 @@ def read_task(document: object, *, host: str = "", cwd: str = "") -> JobSpec:
 def _read(document: object, host: str, cwd: str, default_name: str, single: bool) -> JobSpec:
     reader = _Document(host, cwd)
     findings = reader.findings
+    default_name = "" if name_problem(default_name) else default_name
     spec = None
     if not isinstance(document, dict):
         hint = "begin with 'run: ...' for one task or 'tasks:' for several"
         findings.add((), f"a task file is a mapping, this is {got(document)}", hint)
     elif single or ("tasks" not in document and any(key in document for key in _COMMAND_KEYS)):
-        spec = reader.single(document)
+        spec = reader.single(document, default_name)
     else:
         spec = reader.dag(document, default_name)
         if spec is not None and not findings.full:
@@ -118,7 +119,7 @@ class _Document:
         self.env: fields.Pairs = ()
         self.known: dict[Any, Resources] = {}
 
-    def single(self, document: dict[Any, Any]) -> JobSpec | None:
+    def single(self, document: dict[Any, Any], default_name: str) -> JobSpec | None:
         self._job_fields(document)
         rest = {key: value for key, value in document.items() if key not in _JOB_KEYS}
         if "tasks" in rest:
@@ -133,7 +134,7 @@ class _Document:
         if self.findings.problems:
             return None
         if not name:
-            name = _program(task)
+            name = default_name or _program(task)
             task = TaskSpec(name, *[getattr(task, field) for field in TaskSpec.__struct_fields__[1:]])
         self.job["name"] = name
         return JobSpec(tasks=(task,), single=True, **self.job)
@@ -167,7 +168,7 @@ class _Document:
         tasks = self._tasks(document)
         if not tasks:
             return None
-        return JobSpec(tasks=tuple(tasks), **({"name": default_name} | self.job))
+        return JobSpec(tasks=tuple(tasks), **({"name": default_name or "job"} | self.job))
 
     def _job_fields(self, document: dict[Any, Any]) -> None:
         findings, job = self.findings, self.job

@@ -45,7 +45,7 @@ def read_taskfile(path: Path, *, host: str = "", cwd: str = "") -> JobSpec:
     return read_text(data, source=str(path), host=host, cwd=cwd, default_name=path.stem)
 
 
-def read_text(data: bytes, *, source: str, host: str = "", cwd: str = "", default_name: str = "job") -> JobSpec:
+def read_text(data: bytes, *, source: str, host: str = "", cwd: str = "", default_name: str = "") -> JobSpec:
     """The job that a text describes. Raises TaskFileError."""
     try:
         document = parse_yaml(data)
