@@ -45,6 +45,7 @@ class Link:
         "draining",
         "ended",
         "files",
+        "gone",
         "host",
         "node",
         "outbox",
@@ -69,6 +70,7 @@ class Link:
         self.owned: dict[int, bool] = {}  # ended attempts whose output may, or may not, come from here
         self.files: dict[tuple[int, int], tuple[int, ...]] = {}  # (job, task) -> which results it was sent
         self.draining = hello.draining
+        self.gone = False  # it said that it leaves for good
         self.welcomed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.ended = ""
 

@@ -285,6 +285,7 @@ class Hub:
             link.outbox.ack(number)
 
     def _bye(self, link: Link, message: Bye) -> None:
+        link.gone = message.gone
         self._loop.post(AgentDrained(link.node, message.gone))
 
     def _end(self, link: Link, reason: str) -> None:
@@ -292,7 +293,9 @@ class Hub:
         if self._by_agent.get(link.agent) is link:
             self._forget(link)
             log.info("link closed", agent=link.agent, reason=reason)
-            if link.node:
+            if link.gone and not self._loop.engine.world.nodes[link.node].held:
+                self.leases.drop(link.node)  # it left for good, and nothing of ours is there
+            elif link.node:
                 self._suspect(link.node)
         link.end(reason)
 

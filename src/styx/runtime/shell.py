@@ -33,7 +33,7 @@ from styx.runtime.output import OutputStore
 from styx.runtime.output.segments import Segments
 from styx.runtime.results import Results
 from styx.runtime.watch import Watch
-from styx.store.base import Store
+from styx.store.base import Opened, Store
 from styx.telemetry.lag import LagMonitor
 from styx.telemetry.metrics import Metrics
 
@@ -54,7 +54,9 @@ class ShellSettings(msgspec.Struct, frozen=True):
 class Shell:
     """Made by `open`, ended by `close`. `output` is the folder for what programs print."""
 
-    def __init__(self, store: Store, clock: Clock, engine: Engine, epoch: int, incarnation: str, output: Path | Segments) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, engine: Engine, epoch: int, incarnation: str, output: Path | Segments
+    ) -> None:
         self.store = store
         self.clock = clock
         self.engine = engine
@@ -92,7 +94,23 @@ class Shell:
         the core at work in virtual time. Raises StoreError."""
         settings = settings or ShellSettings()
         opened = await store.open()
-        clock = clock or BootClock(opened.last_at)
+        try:
+            return await cls._open(store, opened, output, clock or BootClock(opened.last_at), settings, core, stopwatch)
+        except BaseException:
+            await store.close()
+            raise
+
+    @classmethod
+    async def _open(
+        cls,
+        store: Store,
+        opened: Opened,
+        output: Path | Segments,
+        clock: Clock,
+        settings: ShellSettings,
+        core: type[Engine],
+        stopwatch: Callable[[], float],
+    ) -> Shell:
         engine = core(settings=settings.core)
         shell = cls(store, clock, engine, opened.epoch, opened.incarnation, output)
         async for records in store.load():
