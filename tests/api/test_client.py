@@ -11,6 +11,7 @@ from api_fakes import SECRETS, FakePlane, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from styx.api.sse import Stream
 from styx.client.client import Client
 from styx.client.credentials import is_local, token_for
 from styx.client.document import document_of
@@ -262,6 +263,34 @@ def test_events_go_on_behind_a_restart() -> None:
                 plane.emit("job.ended", job="j")
                 seen += [(await anext(events)).id, (await anext(events)).id]
             assert seen == [1, 2, 3]
+            await events.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+
+
+def test_a_restart_before_the_first_event_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        begun, write = asyncio.Event(), Stream.write
+
+        async def tell(self: Stream, data: bytes) -> None:
+            await write(self, data)
+            if data.startswith(b"id: "):
+                begun.set()
+
+        monkeypatch.setattr(Stream, "write", tell)
+        plane = FakePlane()
+        plane.emit("task.ready", job="old")
+        here = {"position": lambda: len(plane.log)}
+        server = served(plane, **here)
+        first = await server.__aenter__()
+        async with Client(first.url, SECRETS["viewer"]) as client:
+            events = client.events()
+            waiting = asyncio.ensure_future(anext(events))
+            await begun.wait()
+            await server.__aexit__(None, None, None)
+            plane.emit("task.ready", job="new")  # while nobody could hear it
+            async with served(plane, port=first.port, **here):
+                assert (await waiting).job_id == "new"
             await events.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(main())

@@ -120,6 +120,17 @@ wrong("tasks", "a DAG", DAG)
 wrong("tasks", "needs", {**GOOD, "needs": ["a"]})
 
 
+for route, bodies in {
+    "tokens": [b"[]", b"{}", b'{"name":""}', b'{"name":7}', b'{"name":"a","role":"root"}', b'{"name":"a","ttl":-1}',
+               b'{"name":"a","ttl":"1"}', b'{"name":"a","x":1}', b'{"name":"a","name":"b"}', b"\xff", b"{" * 100_000],
+    "gc": [b"[]", b'{"days":-1}', b'{"days":"x"}', b'{"days":1e999}', b'{"keep_bytes":-1}', b'{"keep":1}', b"nul"],
+    "tasks/t/cancel": [b"[]", b'{"reason":7}', b'{"reason":"' + b"x" * 2_000 + b'"}', b'{"why":"x"}', b"[" * 100_000],
+    "tasks/t/retry": [b"[]", b'{"failed":"yes"}', b'{"failed":1}', b'{"start":null}', b'{"from":"x"}', b"\x00"],
+}.items():  # fmt: skip
+    for body in bodies:
+        wrong(route, body[:30].decode(errors="replace"), body)
+
+
 def test_there_are_at_least_a_hundred() -> None:
     assert len(WRONG) >= 100
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from styx.api import admin, agents_ws, auth, limits, reply, sse
+from styx.api import admin, agents_ws, auth, events, limits, reply, sse
 from styx.api.auth import Tokens
 from styx.api.problems import problems_middleware
 from styx.api.routes import ROUTES
@@ -24,9 +24,11 @@ def build(
     tokens: Callable[[], Awaitable[list[TokenRow]]],
     *,
     connect: agents_ws.Connect | None = None,
+    position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
 ) -> web.Application:
     """The application over a plane. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`),
+    `position` is the id of the last event there was,
     `hosts` are the names, beyond loopback's and addresses, that the server answers to."""
     app = web.Application(
         middlewares=[problems_middleware, limits.hosts_middleware, auth.auth_middleware],
@@ -37,6 +39,7 @@ def build(
     app[auth.ACCESS] = {(route.method, route.path): route.access for route in ROUTES}
     app[limits.HOSTS] = limits.Hosts(hosts)
     app[agents_ws.CONNECT] = connect
+    app[events.POSITION] = position
     app[admin.REPLAYS] = admin.Replays()
     app[sse.STREAMS] = sse.Streams()
     for route in ROUTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -15,7 +15,10 @@ from styx.api.sse import last_event_id, streaming
 from styx.errors import StyxError
 from styx.protocol.http import Event
 
-__all__ = ["everything", "of_job"]
+__all__ = ["POSITION", "everything", "of_job"]
+
+
+POSITION: web.AppKey[Callable[[], int] | None] = web.AppKey("position")  # the id of the last event
 
 
 async def everything(request: web.Request) -> web.StreamResponse:
@@ -34,7 +37,14 @@ async def _stream(request: web.Request, job: str, after: int) -> web.StreamRespo
     after = last_event_id(request, after)
     if job:
         job = (await plane(request).job(job)).job_id  # an unknown one is a 404 before the stream begins
+    position = request.app[POSITION]
+    if after < 0 and position is not None:
+        after = (
+            position()
+        )  # told to the reader, so that one that loses its connection before the first event resumes here
     async with _subscribed(plane(request).events(job=job, after=after)) as source, streaming(request) as stream:
+        if after >= 0:
+            await stream.write(b"id: %d\n\n" % after)
         try:
             async for event in source:
                 await stream.send(event, event=event.type, ident=str(event.id))

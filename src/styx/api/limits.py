@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -32,8 +33,9 @@ class Hosts:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
+        self.allows = lru_cache(maxsize=256)(self._allows)
 
-    def allows(self, netloc: str) -> bool:
+    def _allows(self, netloc: str) -> bool:
         """Whether `host[:port]` names this server."""
         try:
             name = urlsplit(f"//{netloc}").hostname

@@ -153,12 +153,12 @@ class Channel:
         Last-Event-ID where events have ids, else with the query `resume`, and the reader skips what it has seen."""
         last, waits, until, asked = "", Backoff(0.1, 2.0), 0.0, query
         while True:
+            parser = Parser()
             try:
-                async with aclosing(self._connected(path, asked, last)) as events:
+                async with aclosing(self._connected(path, asked, last, parser)) as events:
                     async for event in events:
                         waits.reset()
                         until = 0.0
-                        last = event.ident or last
                         if event.event == "end":
                             return
                         if event.event == "problem":
@@ -172,10 +172,13 @@ class Channel:
                 until = until or time.monotonic() + self._patience
                 if time.monotonic() > until:
                     raise
+            last = parser.ident or last
             asked = query if resume is None else resume
             await asyncio.sleep(waits.next())
 
-    async def _connected(self, path: str, query: Mapping[str, Any], last: str) -> AsyncGenerator[Received, None]:
+    async def _connected(
+        self, path: str, query: Mapping[str, Any], last: str, parser: Parser
+    ) -> AsyncGenerator[Received, None]:
         import aiohttp
 
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
@@ -191,7 +194,6 @@ class Channel:
                         response.status, response.content_type, content, retry_after=retry_after, url=self.url
                     )
                 self._met = True
-                parser = Parser()
                 async for piece in response.content.iter_any():
                     for event in parser.feed(piece):
                         yield event

@@ -55,13 +55,14 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     connect: Connect | None = None,
+    position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
     tls: ssl.SSLContext | None = None,
     grace: float = 5.0,
     header_seconds: float = 0.0,
 ) -> Serving:
-    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `hosts` are further names
-    that the server answers to. Raises CannotListen."""
+    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `position` is the id of
+    the last event, `hosts` are further names that the server answers to. Raises CannotListen."""
     from aiohttp import web
 
     from styx.api.app import build
@@ -70,7 +71,7 @@ async def serve(
     names = list(hosts)
     if not is_loopback(host):
         names += [host, socket.gethostname()]
-    app = build(plane, tokens, connect=connect, hosts=names)
+    app = build(plane, tokens, connect=connect, position=position, hosts=names)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -116,7 +117,15 @@ async def serve_plane(
     """`serve` for a whole control plane: its tokens, its hub."""
     shell = plane.shell
     return await serve(
-        plane, shell.store.tokens, host=host, port=port, connect=shell.hub.connect, hosts=hosts, tls=tls, grace=grace
+        plane,
+        shell.store.tokens,
+        host=host,
+        port=port,
+        connect=shell.hub.connect,
+        position=lambda: shell.watch.published,
+        hosts=hosts,
+        tls=tls,
+        grace=grace,
     )
 
 
