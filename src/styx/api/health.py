@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-import styx
 from styx.api import reply
+from styx.api.release import release
 from styx.api.reply import plane
 from styx.protocol.http import Stats, VersionView
 from styx.protocol.messages import OLDEST, VERSION
@@ -27,7 +27,7 @@ async def health(request: web.Request) -> web.Response:
 
 async def versions(request: web.Request) -> web.Response:
     """The release, and the versions of the agents' protocol that it speaks."""
-    return reply.json(VersionView(styx.__version__, VERSION, OLDEST))
+    return reply.json(VersionView(release(), VERSION, OLDEST))
 
 
 async def stats(request: web.Request) -> web.Response:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-import styx
 from styx.api import reply
+from styx.api.release import release
 
 __all__ = ["describe", "show"]
 
@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_kind)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Styx", "version": styx.__version__},
+        "info": {"title": "Styx", "version": release()},
         "security": [{"token": []}],
         "paths": paths,
         "components": {

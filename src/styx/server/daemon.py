@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from styx.api.release import release
 from styx.config.settings import DAY, Settings, load
 from styx.errors import StoreError, StyxError, UsageError
 
@@ -68,7 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def run(options: Options) -> int:
     """Serve until a signal or a failure. Raises StyxError when it cannot start."""
-    import styx
     from styx.compose import open_server_plane
     from styx.server import local_token, presence
     from styx.server.serve import serve_plane
@@ -85,7 +85,7 @@ async def run(options: Options) -> int:
         )
         tidying = asyncio.create_task(_tidy(plane, settings), name="tidy")
         try:
-            presence.announce(settings.home, serving.url, styx.__version__)
+            presence.announce(settings.home, serving.url, release())
             options.announce(serving.url)
             # structlog takes as long to import as aiohttp's half; whoever asks for /health now need not wait for it
             await asyncio.to_thread(telemetry.configure, settings.log_level)
@@ -164,8 +164,6 @@ def _tls(options: Options) -> ssl.SSLContext | None:
 
 
 def _read(argv: Sequence[str] | None) -> Options:
-    import styx
-
     parser = argparse.ArgumentParser(
         prog="styx-server",
         description="The control plane: database, scheduler, HTTP API, and the hub that agents connect to.",
@@ -180,7 +178,7 @@ def _read(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--tls-cert", metavar="FILE", default="", help="certificate chain, PEM")
     parser.add_argument("--tls-key", metavar="FILE", default="", help="its private key, PEM")
     parser.add_argument("--insecure", action="count", default=0, help="twice: listen off loopback without TLS")
-    parser.add_argument("--version", action="version", version=f"styx-server {styx.__version__}")
+    parser.add_argument("--version", action="version", version=f"styx-server {release()}")
     given = parser.parse_args(argv)
     settings = load()
     if given.port is not None and not 0 <= given.port <= 65_535:
