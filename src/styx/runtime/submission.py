@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -19,8 +19,8 @@ from styx.core import ids
 from styx.core.capacity import check_fit
 from styx.core.effects import Accepted, Answer
 from styx.core.events import Event, JobStaged, JobSubmitted, JobUnstaged
-from styx.core.graph import check_in_slices
-from styx.core.spec import JobSpec
+from styx.core.graph import check_in_slices, task_path
+from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import JobState, TaskState
 from styx.errors import Conflict, NoFit, Problem, SpecError
 from styx.protocol.http import Created
@@ -31,6 +31,7 @@ from styx.store.base import JobRow, Store
 __all__ = ["Submissions"]
 
 CHUNK = 1_000  # tasks staged in one event
+MAX_MISFITS = 100  # tasks without a place that are named
 MAX_TASK = 2 << 20  # bytes of one task's command and environment; a frame to an agent must hold it
 
 
@@ -70,16 +71,22 @@ class Submissions:
             needs += slice_needs
             problems += slice_problems
             await asyncio.sleep(0)
-        problems += _too_large(spec)
+        for first in range(0, len(spec.tasks), CHUNK):
+            problems += _too_large(spec.tasks[first : first + CHUNK])
+            await asyncio.sleep(0)
         if problems:
             raise SpecError(problems)
         return needs
 
     async def _submit(self, spec: JobSpec, key: str, digest: bytes) -> Created:
         needs = await self.check(spec)
-        misfits = check_fit(self._loop.engine.world, spec)
+        misfits: list[Problem] = []
+        for first in range(0, len(spec.tasks), CHUNK):
+            part = msgspec.structs.replace(spec, tasks=spec.tasks[first : first + CHUNK])
+            misfits += check_fit(self._loop.engine.world, part)
+            await asyncio.sleep(0)
         if misfits:
-            raise NoFit(misfits)
+            raise NoFit(misfits[:MAX_MISFITS])
         staging = _Staging()
         chunks = [slice(first, first + CHUNK) for first in range(0, len(spec.tasks), CHUNK)]
         header = msgspec.structs.replace(spec, tasks=())
@@ -161,14 +168,14 @@ async def _digest(spec: JobSpec) -> bytes:
     return digest.digest()
 
 
-def _too_large(spec: JobSpec) -> list[Problem]:
+def _too_large(tasks: Sequence[TaskSpec]) -> list[Problem]:
     problems: list[Problem] = []
-    for ordinal, task in enumerate(spec.tasks):
+    for task in tasks:
         size = sum(map(len, task.command)) + sum(len(name) + len(value) for name, value in task.env)
         if size > MAX_TASK:
             problems.append(
                 Problem(
-                    f"$.tasks[{ordinal}]",
+                    task_path(task.name),
                     f"the command and environment of {task.name!r} take {size:,} characters, more than {MAX_TASK:,}",
                     "put the content into a file and let the command read it",
                 )
