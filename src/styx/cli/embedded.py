@@ -21,8 +21,11 @@ from styx.errors import StoreError, StoreLocked
 
 if TYPE_CHECKING:
     from styx.compose import ControlPlane
+    from styx.protocol.http import JobView
 
-__all__ = ["drop", "drop_older", "opened", "remember"]
+__all__ = ["drop", "drop_older", "kept", "opened", "remember", "seal"]
+
+SEAL = "job.json"
 
 
 @asynccontextmanager
@@ -48,6 +51,26 @@ async def opened(home: Path) -> AsyncIterator[tuple[ControlPlane, Path]]:
 def remember(home: Path, folder: Path, job_id: str) -> None:
     """Make the folder findable by its job's id."""
     os.symlink(folder.name, home / EMBEDDED / job_id, target_is_directory=True)
+
+
+async def seal(plane: ControlPlane, folder: Path, job_id: str) -> None:
+    """Write down how the job ended, so that a list of jobs need not open every database."""
+    import msgspec
+
+    (folder / SEAL).write_bytes(msgspec.json.encode(await plane.job(job_id)))
+
+
+def kept(path: Path) -> JobView | None:
+    """The job of a folder as it ended; None when it has not, or not in an orderly way."""
+    import msgspec
+
+    from styx.protocol.http import JobView
+
+    try:
+        job = msgspec.json.decode((path / SEAL).read_bytes(), type=JobView)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return job if job.ended_at else None
 
 
 def _names(home: Path, folder: Path) -> list[Path]:

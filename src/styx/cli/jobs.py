@@ -55,12 +55,19 @@ def spec_from(words: tuple[str, ...], options: dict[str, Any]) -> JobSpec:
     if not words:
         raise click.UsageError("there is nothing to run: give a command or a task file")
     given = {name: value for name, value in options.items() if value not in {None, ()}}
-    host, cwd = host_id(), os.getcwd()
+    host, cwd = host_id(), _folder()
     if is_taskfile(words[0]):
         return _from_file(words, given, host, cwd)
     if len(words) == 1 and words[0].endswith((".yaml", ".yml")) and not os.access(words[0], os.X_OK):
         raise click.UsageError(f"{words[0]} does not exist")
     return _from_command(words, given, host, cwd)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise click.UsageError("the folder you are in was removed; go to another one") from None
 
 
 def _from_file(words: tuple[str, ...], given: dict[str, Any], host: str, cwd: str) -> JobSpec:

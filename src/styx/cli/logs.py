@@ -46,7 +46,7 @@ async def _logs(app: App, ref: str, following: bool, tail: int, prefix: bool) ->
     from styx.cli.wait import ended
     from styx.cli.words import colourful
 
-    async with anywhere(app, ref) as verbs:
+    async with anywhere(app, ref, waits=following) as verbs:
         named = await verbs.resolve(ref)
         chunks = verbs.logs(ref, follow=following, tail=tail)
         if app.table:

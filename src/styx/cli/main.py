@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
     from styx.cli.root import root
 
     app = app or App()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal cannot show must not end the command
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if "_STYX_COMPLETE" in os.environ:
@@ -49,6 +52,8 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
         return _fail(app, UsageError(error.format_message().rstrip("."), hint=_usage(error)))
     except _styx_error() as error:
         return _fail(app, error)
+    except OSError as error:
+        return _fail(app, _styx_error()(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"))
 
 
 def _complete(root: click.Command) -> int:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from styx.cli.emit import note
 from styx.errors import AmbiguousId, Conflict, NotFound, StoreLocked, Unreachable
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ async def server(app: App) -> AsyncIterator[Verbs]:
 
 
 @asynccontextmanager
-async def anywhere(app: App, ref: str) -> AsyncIterator[Verbs]:
+async def anywhere(app: App, ref: str, *, waits: bool = False) -> AsyncIterator[Verbs]:
     """The server, or without one the plane that a `styx run` has left behind and that holds what `ref` names. That plane is
-    opened without an agent: it can be looked at, and nothing runs."""
+    opened without an agent: it can be looked at, and nothing runs. Whoever `waits` for its end gets a Conflict when the job
+    never came to one."""
     if app.address():
         async with server(app) as verbs:
             yield verbs
@@ -45,12 +47,24 @@ async def anywhere(app: App, ref: str) -> AsyncIterator[Verbs]:
 
     try:
         async with ControlPlane.open(folder.resolve(), agent=False) as plane:
+            await _whole(plane, folder, waits)
             yield plane
     except StoreLocked:
         raise Conflict(
             f"job {folder.name[-12:]} is running in another `styx run` right now",
             hint="look at it there, or start a server with `styx up` to watch jobs from anywhere",
         ) from None
+
+
+async def _whole(plane: Verbs, folder: Path, waits: bool) -> None:
+    """Say so when the command that ran a job has gone before the job had ended."""
+    job = await plane.job(folder.name)
+    if job.status not in {"RUNNING", "CANCELLING"}:
+        return
+    said = f"the `styx run` of job {folder.name[-12:]} was ended before the job; nothing runs it any more"
+    if waits:
+        raise Conflict(said, hint="run it again with `styx run`")
+    note(said)
 
 
 def embedded_jobs(home: Path) -> list[Path]:

@@ -62,13 +62,14 @@ async def _run(app: App, spec: JobSpec, detach: bool, key: str) -> int:
             "-d leaves the job to a server, and none is named or running here",
             hint="start one with `styx up`, or name one with --server or STYX_SERVER_URL",
         )
-    from styx.cli.embedded import drop_older, opened, remember
+    from styx.cli.embedded import drop_older, opened, remember, seal
 
     note(EMBEDDED)
     async with opened(app.home) as (plane, folder):
         created = await plane.submit_spec(spec, key=key)
         remember(app.home, folder, created.job_id)
         code = await _follow(app, plane, spec, created, embedded=True)
+        await seal(plane, folder, created.job_id)
     drop_older(app.home, app.settings.keep / 1_000)
     return code
 

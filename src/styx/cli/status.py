@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from styx.cli.app import App, format_option, server_option
 from styx.cli.emit import emit
@@ -69,17 +70,23 @@ async def newest(verbs: Verbs, limit: int, state: str, name: str) -> list[JobVie
 
 async def _left_behind(app: App, limit: int, state: str, name: str) -> list[JobView]:
     """Jobs that were run here without a server, each out of its own folder."""
+    from styx.cli.embedded import kept
     from styx.cli.emit import note
     from styx.cli.places import anywhere, embedded_jobs
     from styx.errors import Conflict, StoreError
 
     jobs: list[JobView] = []
     for folder in embedded_jobs(app.home):
+        job = kept(folder)
         try:
-            async with anywhere(app, folder.name) as verbs:
-                jobs += await newest(verbs, 1, state, name)
+            if job is None:
+                async with anywhere(app, folder.name) as verbs:
+                    job = await verbs.job(folder.name)
         except (Conflict, StoreError) as error:
             note(error.message)
+            continue
+        if state in {"", job.status} and name in {"", job.name}:
+            jobs.append(replace(job, graph=[]))
         if len(jobs) >= limit:
             break
     if jobs and app.table:

@@ -40,7 +40,7 @@ def command(app: App, ref: str, timeout: str) -> int:
 async def _wait(app: App, ref: str, timeout: float | None) -> int:
     from styx.cli.places import anywhere
 
-    async with anywhere(app, ref) as verbs:
+    async with anywhere(app, ref, waits=True) as verbs:
         code, result = await ended(verbs, ref, await verbs.resolve(ref), timeout)
     name = getattr(result, "task_id", "") or result.job_id
     emit(app, result, [name], lambda: _line(result, code))
