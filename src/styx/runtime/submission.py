@@ -82,8 +82,8 @@ class Submissions:
         needs = await self.check(spec)
         misfits: list[Problem] = []
         for first in range(0, len(spec.tasks), CHUNK):
-            part = msgspec.structs.replace(spec, tasks=spec.tasks[first : first + CHUNK])
-            misfits += check_fit(self._loop.engine.world, part)
+            some = msgspec.structs.replace(spec, tasks=spec.tasks[first : first + CHUNK])
+            misfits += check_fit(self._loop.engine.world, some)
             await asyncio.sleep(0)
         if misfits:
             raise NoFit(misfits[:MAX_MISFITS])
