@@ -26,7 +26,7 @@ from styx.core.timers import RECALL
 from styx.core.turn import Turn
 from styx.core.world import Node, World
 
-__all__ = ["AheadRoom", "admit", "recall", "recall_waiting", "watch"]
+__all__ = ["AheadRoom", "admit", "filled", "recall", "recall_waiting", "watch"]
 
 _LOOK_AT = 32  # attempts under way on a node that are looked at to see what the next end may free
 
@@ -39,6 +39,16 @@ def admit(turn: Turn, node: Node) -> None:
     while (head := admission.head()) is not None:
         turn.record(AttemptAdmitted(head))
     queues.load[node.id] = len(admission.admitted)
+    filled(turn, node)
+
+
+def filled(turn: Turn, node: Node) -> None:
+    """Spare the shapes a look at a node that is full and gets nothing ahead; its next end makes it known again."""
+    admission, queues = node.admission, turn.world.queues
+    if admission.free.cpus < queues.least_cpus and (
+        not node.pace or len(admission.admitted) * turn.settings.ahead_ms < node.pace
+    ):
+        queues.node_filled(node.id)
 
 
 class AheadRoom:

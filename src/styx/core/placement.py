@@ -19,7 +19,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
-from styx.core.ahead import AheadRoom, admit, recall, watch
+from styx.core.ahead import AheadRoom, admit, filled, recall, watch
 from styx.core.effects import StartAttempts
 from styx.core.fit import fits_now
 from styx.core.queues import Line, Shape, job_key
@@ -34,24 +34,42 @@ __all__ = ["admit", "place", "recall"]
 
 _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
+_LOOKS = 2_000
+_LOOKS_EACH = 8
 Rounds = tuple[deque[int], deque[int], deque[int]]
 _JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
 
 
 def place(turn: Turn, limit: int) -> bool:
-    """Place what fits, at most `limit` elements. True when it stopped there, or freed a reservation, and should go on."""
+    """Place what fits, at most `limit` elements. True when it should go on: it stopped there, had looked at many nodes in
+    vain, or ended a reservation. Each look in vain drops the node from a round, so going on comes to an end."""
     return _Pass(turn, limit).run()
 
 
 class _Pass:
     """One pass under way."""
 
-    __slots__ = ("_again", "_ahead", "_borrowed", "_left", "_looked", "_out", "_sent", "_stuck", "_turn", "_world")
+    __slots__ = (
+        "_again",
+        "_ahead",
+        "_borrowed",
+        "_left",
+        "_looked",
+        "_looks",
+        "_out",
+        "_reserve",
+        "_sent",
+        "_stuck",
+        "_turn",
+        "_world",
+    )
 
     def __init__(self, turn: Turn, limit: int) -> None:
         self._turn = turn
         self._world = turn.world
         self._left = limit
+        self._looks = max(_LOOKS, _LOOKS_EACH * limit)  # nodes to look at in vain before the pass is cut short
+        self._reserve = True  # whether this pass may still reserve a node; one a pass bounds its cost
         self._again = False
         self._sent: dict[int, list[int]] = {}  # node -> attempts given to it in this pass
         self._out: set[int] = set()  # shapes that found no place in this pass, only asked for membership
@@ -92,18 +110,22 @@ class _Pass:
         lines: dict[int, list[tuple[int, int, Line]]] = {}  # job -> heap of its borrowed lines, by position
         while order:
             _, rank, what = order[0]
+            if self._looks < 0:
+                return True
             if isinstance(what, Shape):
-                self._bring_in(order, lines, what)
+                if what.key in self._out:
+                    heappop(order)
+                elif self._nothing_new(what):
+                    self._found_nothing(what)
+                    heappop(order)
+                else:
+                    self._bring_in(order, lines, what)
                 continue
             mine = lines[what.serial]
             _, _, line = mine[0]
             shape = line.shape
-            found = None if shape.key in self._out else self._find(shape)
+            found = self._find(shape)
             if found is None:
-                if shape.key not in self._out:
-                    self._out.add(shape.key)
-                    self._stuck.append(shape)
-                    found_no_place(self._turn, shape)
                 heappop(mine)
             else:
                 if not self._left:
@@ -128,7 +150,7 @@ class _Pass:
     ) -> None:
         """The next line of a shape has come up: put it among the lines of its job."""
         queues = self._world.queues
-        line = None if shape.key in self._out else queues.top(shape)
+        line = queues.top(shape)
         if line is None:
             heappop(order)
             return
@@ -147,22 +169,41 @@ class _Pass:
 
     def _find(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
         """A node for the head of the shape, with the round it stands at the front of, or None as the round when the
-        task is to be sent ahead to it. None when there is no node."""
-        nodes, shapes = self._world.nodes, self._world.queues.shapes
+        task is to be sent ahead to it. None when there is no node, or the pass has looked at enough of them."""
+        if shape.key in self._out:
+            return None
+        found = self._look(shape)
+        if found is None and self._looks >= 0:
+            self._found_nothing(shape)
+        return found
+
+    def _found_nothing(self, shape: Shape) -> None:
+        self._out.add(shape.key)
+        self._stuck.append(shape)
+        self._reserve = found_no_place(self._turn, shape, self._reserve)
+
+    def _nothing_new(self, shape: Shape) -> bool:
+        """Whether the shape has looked at all nodes as they are now, and has none left that may fit."""
+        newest = next(reversed(self._world.queues.changed.values()), 0)
+        return shape.candidates is not None and not any(shape.candidates) and newest <= shape.watermark
+
+    def _look(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
+        queues, nodes = self._world.queues, self._world.nodes
         rounds = shape.candidates
         if rounds is None or shape.key not in self._looked:
             self._looked.add(shape.key)
             rounds = self._refresh(shape)
         plain, accelerated, behind = rounds
         for candidates in (plain, accelerated):
-            while candidates:
+            while candidates and self._looks >= 0:
                 node = nodes[candidates[0]]
-                if fits_now(node, shape, shapes):
+                if fits_now(node, shape, queues.shapes):
                     return node, candidates
+                self._looks -= 1
                 candidates.popleft()
                 if node.pace:
                     behind.append(node.id)
-        while behind:
+        while behind and self._looks >= 0:
             node = nodes[behind[0]]
             room = self._ahead.get(node.id)
             if room is None:
@@ -170,7 +211,10 @@ class _Pass:
             if room.allows(shape, self._stuck):
                 behind.rotate(-1)
                 return node, None
+            self._looks -= 1
             behind.popleft()
+            if not room.left and node.admission.free.cpus < queues.least_cpus:
+                queues.node_filled(node.id)
         return None
 
     def _refresh(self, shape: Shape) -> Rounds:
@@ -207,6 +251,7 @@ class _Pass:
         if candidates is not None:
             turn.record(AttemptAdmitted(attempt))
             world.queues.load[node.id] = len(node.admission.admitted)
+            filled(turn, node)
             candidates.rotate(-1)
         else:
             self._ahead[node.id].take(line.shape)

@@ -36,6 +36,7 @@ _INDEX_MASK = (1 << _INDEX_BITS) - 1
 _SERIAL_BITS = 40
 _SERIAL_MASK = (1 << _SERIAL_BITS) - 1
 _SWEEP_ABOVE = 64
+NO_DEMAND = 1 << 62
 
 
 def job_key(job: Job) -> int:
@@ -120,13 +121,17 @@ class ReadyQueues:
     """The lines of all shapes, and which nodes changed since each shape looked at them."""
 
     __slots__ = (
+        "_demands",
+        "_filled",
         "_first",
         "_interned",
+        "_lowered",
         "_retired",
         "active",
         "ahead",
         "changed",
         "changes",
+        "least_cpus",
         "load",
         "moved",
         "recall_at",
@@ -140,6 +145,7 @@ class ReadyQueues:
             int, dict[int, Shape]
         ] = {}  # shapes that may have something waiting: priority -> key -> shape
         self.changed: dict[int, int] = {}  # node -> number of its last change, in the order of these numbers
+        self.least_cpus = NO_DEMAND  # that any shape asks for
         self.changes = 0
         self.reserved: dict[int, int] = {}  # shape -> the node that keeps room for it
         self.ahead: dict[int, int] = {}  # nodes that were sent work ahead -> the first attempt asked back last, or 0
@@ -149,6 +155,9 @@ class ReadyQueues:
         self.load: dict[int, int] = {}  # node -> attempts that held room there when it was last looked at
         self.recall_at = 0  # when the RECALL timer under way is due; 0: none
         self._retired: list[int] = []  # keys that are free again
+        self._filled: dict[int, None] = {}  # nodes that were taken out of `changed`, and may have changed since
+        self._lowered: dict[int, Line] = {}  # first lines of jobs whose usage shrank, by serial
+        self._demands: dict[int, int] = {}  # CPUs -> how many shapes ask for so many
         self._interned: dict[tuple[int, Resources, tuple[tuple[str, str], ...]], Shape] = {}
         self._first: dict[int, Line] = {}  # serial of a job -> its first line
 
@@ -157,6 +166,7 @@ class ReadyQueues:
         ident = (int(priority), resources, labels)
         shape = self._interned.get(ident)
         if shape is None:
+            self._count(resources.cpus, 1)
             key = self._retired.pop() if self._retired else len(self.shapes)
             shape = self._interned[ident] = Shape(key, int(priority), resources, labels)
             if key == len(self.shapes):
@@ -189,6 +199,8 @@ class ReadyQueues:
 
     def top(self, shape: Shape) -> Line | None:
         """The line that goes first, cleaned so that its `peek` names an element; None when nothing waits."""
+        if self._lowered:
+            self._lower()
         heap, lines = shape.heap, shape.lines
         while heap:
             key = heap[0]
@@ -229,16 +241,21 @@ class ReadyQueues:
             return
         usage = job.usage
         before, line.usage = line.usage, usage
-        if usage >= before:
-            return
-        key = job_key(job)
-        following: Line | None = line
-        while following is not None:
-            if following.key > key:
-                following.key = key
-                heappush(following.shape.heap, key)
-                _sweep(following.shape)
-            following = following.next
+        if usage < before:
+            self._lowered[job.serial] = line
+
+    def _lower(self) -> None:
+        """Give the jobs whose usage shrank their smaller keys; once for all that ended between two passes."""
+        for line in self._lowered.values():
+            key = job_key(line.job)
+            following: Line | None = line
+            while following is not None:
+                if following.key > key:
+                    following.key = key
+                    heappush(following.shape.heap, key)
+                    _sweep(following.shape)
+                following = following.next
+        self._lowered.clear()
 
     def node_changed(self, node: int) -> None:
         """A node has more room, is connected, or otherwise may fit where it did not before."""
@@ -246,9 +263,30 @@ class ReadyQueues:
         self.changed.pop(node, None)
         self.changed[node] = self.changes
 
+    def node_filled(self, node: int) -> None:
+        """A node has less than `least_cpus` free: no shape need look at it until it changes again."""
+        if self.changed.pop(node, None) is not None:
+            self._filled[node] = None
+
+    def _count(self, cpus: int, by: int) -> None:
+        """One shape more, or fewer, asks for this many CPUs: keep `least_cpus`."""
+        count = self._demands.get(cpus, 0) + by
+        if count:
+            self._demands[cpus] = count
+            if cpus < self.least_cpus:
+                self.least_cpus = cpus
+                for node in self._filled:
+                    self.node_changed(node)
+                self._filled.clear()
+        else:
+            del self._demands[cpus]
+            if cpus == self.least_cpus:
+                self.least_cpus = min(self._demands, default=NO_DEMAND)
+
     def forget(self, job: Job) -> None:
         """The job leaves memory: nothing here may hold on to it."""
         line = self._first.pop(job.serial, None)
+        self._lowered.pop(job.serial, None)
         while line is not None:
             shape = line.shape
             shape.lines.pop(job.serial, None)
@@ -262,6 +300,7 @@ class ReadyQueues:
         if shape.lines or shape.retired or shape.key in self.reserved:
             return
         shape.retired = True
+        self._count(shape.resources.cpus, -1)
         del self._interned[shape.priority, shape.resources, shape.labels]
         self._retired.append(shape.key)
         self.active.get(shape.priority, {}).pop(shape.key, None)

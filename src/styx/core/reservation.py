@@ -5,7 +5,8 @@ From then on others get there only what is left when the reserved demand is kept
 so the node drains until the head fits. A reservation binds its own class and those below; classes stay strict.
 
 It ends when a task of the shape is placed, there or elsewhere, when nothing of the shape waits any more, or when the node can
-no longer be used. A shape has at most one, and so has a node.
+no longer be used. A shape has at most one, and so has a node; a pass makes at most one, and at most a quarter of the nodes (but
+always one) is reserved, since in a crowded cluster everything waits long.
 """
 
 from __future__ import annotations
@@ -18,23 +19,32 @@ from styx.core.timers import RESERVE
 from styx.core.turn import Turn
 from styx.core.world import Node, World
 
+_SHARE = 4  # at most one node in so many is reserved
+_TRY_AGAIN = 10  # a shape that found no node to reserve tries again after this part of `reserve_after`
+
 __all__ = ["found_no_place", "give_up", "give_up_moot"]
 
 
-def found_no_place(turn: Turn, shape: Shape) -> None:
-    """The head of the shape stays without a place in this pass. Its wait begins, or is long enough for a reservation."""
+def found_no_place(turn: Turn, shape: Shape, may_reserve: bool) -> bool:
+    """The head of the shape stays without a place in this pass. Its wait begins, or is long enough for a reservation.
+    Returns whether the pass may still reserve another node."""
     if not shape.since:
         shape.since = turn.now
-    if shape.key in turn.world.queues.reserved:
-        return
-    due = shape.since + turn.settings.reserve_after
+    queues = turn.world.queues
+    if shape.alarm > turn.now or shape.key in queues.reserved:
+        return may_reserve
+    after = turn.settings.reserve_after
+    due = shape.since + after
     if due <= turn.now:
+        if not may_reserve or len(queues.reserved) >= max(1, len(turn.world.nodes) // _SHARE):
+            return may_reserve
+        may_reserve = False
         if _reserve(turn, shape):
-            return
-        due = turn.now + turn.settings.reserve_after
-    if shape.alarm <= turn.now:
-        shape.alarm = due
-        turn.timer(due, RESERVE, shape.key)
+            return False
+        due = turn.now + max(1, after // _TRY_AGAIN)
+    shape.alarm = due
+    turn.timer(due, RESERVE, shape.key)
+    return may_reserve
 
 
 def _reserve(turn: Turn, shape: Shape) -> bool:
