@@ -97,7 +97,9 @@ class Dialogue:
         assert self.files == []
         assert self.flags == Out()
 
-    def welcome(self, *, incarnation: str = "inc", acked: int = 0, heartbeat: int = 10_000, lease: int = 300_000) -> None:
+    def welcome(
+        self, *, incarnation: str = "inc", acked: int = 0, heartbeat: int = 10_000, lease: int = 300_000
+    ) -> None:
         self.says(Welcome(1, incarnation, 7, acked, heartbeat, lease, "1.0"))
 
     def joined(self, **welcome: Any) -> Dialogue:

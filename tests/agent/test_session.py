@@ -206,9 +206,7 @@ def test_stop_and_recall_reach_only_what_they_are_about() -> None:
 def test_an_agent_that_starts_again_finds_its_programs_and_tells_of_them() -> None:
     talk = Dialogue()
     talk.owner_says(
-        owner_hello(
-            OwnerWatching(1, 1, 500), OwnerWatching(2, 0, 0), OwnerWatching(3, 2, 0), incarnation="inc"
-        )
+        owner_hello(OwnerWatching(1, 1, 500), OwnerWatching(2, 0, 0), OwnerWatching(3, 2, 0), incarnation="inc")
     )
     assert talk.order(Configure).incarnation == "inc"
     talk.dial()

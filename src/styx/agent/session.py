@@ -148,8 +148,9 @@ class Session:
 
     @property
     def paused(self) -> bool:
-        """So much output is owed that the owner must not be read for now."""
-        return self._window.full
+        """So much output is owed that the owner must not be read for now. Its hello is always wanted: without it there can be
+        no link, and so no room."""
+        return self._window.full and self._owner_ready
 
     @property
     def cut_off(self) -> bool:
