@@ -191,8 +191,11 @@ class _Checking:
         """No more than a person or a response can bear."""
         room = _MAX_PROBLEMS - self._found
         self._found += len(problems)
-        if room <= 0 or len(problems) <= room:
-            return problems[: max(0, room)]
+        if len(problems) <= max(0, room):
+            return problems
+        if room < 0:
+            return []
+        self._found = _MAX_PROBLEMS + 1
         return [*problems[:room], Problem("$.tasks", f"more is wrong; the first {_MAX_PROBLEMS:,} problems are shown")]
 
 
