@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from styx.core.events import Held
-from styx.core.records import AttemptEnded
+from styx.core.events import Held, RetryRequested
+from styx.core.records import AttemptAdmitted, AttemptEnded, ElementsDue, JobEnded, NodeLinked, NodeReserved, TasksReady
 from styx.core.retry import backoff_delay
 from styx.core.spec import Backoff
 from styx.core.states import Outcome, TaskState
+from styx.errors import Conflict
 from styx.testing.dialogue import Dialogue, job, task
+
+DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved, NodeLinked)
 
 
 def test_a_failure_with_retries_left_waits_and_runs_again() -> None:
@@ -199,5 +202,74 @@ def test_a_draining_node_takes_nothing_new() -> None:
     talk.say(AgentDrained(node, gone=True))
     assert talk.world.nodes[node].state.value == "GONE"
     talk.connect("a")
+    talk.expect_start(node, 1)
+    talk.nothing_else()
+
+
+def test_an_exclusive_task_waits_until_its_silent_node_must_have_ended_it() -> None:
+    """Lease, grace and a margin: only then has the owner on the silent node surely stopped it."""
+    talk = Dialogue()
+    a = talk.connect("a")
+    serial = talk.submit(job("j", task("x", exclusive=True, grace=10_000)))
+    (first,) = talk.expect_start(a)
+    talk.started(first)
+    talk.suspect(a)
+    b = talk.connect("b")
+    talk.lose(a)
+    talk.sleep(24_999)
+    assert talk.states(serial) == {"x": ["BACKOFF"]}
+    talk.nothing_else()
+    talk.sleep(1)
+    talk.expect_start(b, 1)
+    talk.nothing_else()
+
+
+def test_an_exclusive_task_runs_again_at_once_when_its_machine_has_restarted() -> None:
+    talk = Dialogue()
+    a = talk.connect("a", boot="one")
+    talk.submit(job("j", task("x", exclusive=True)))
+    (first,) = talk.expect_start(a)
+    talk.started(first)
+    talk.connect("a", boot="two")
+    talk.expect_start(a, 1)
+    talk.nothing_else()
+
+
+def test_a_person_cannot_run_an_exclusive_task_again_too_early() -> None:
+    talk = Dialogue()
+    a = talk.connect("a")
+    serial = talk.submit(job("j", task("x", exclusive=True, max_lost=0, grace=0), task("y")))
+    (first,) = talk.expect_start(a)
+    talk.started(first)
+    talk.lose(a)
+    assert talk.states(serial)["x"] == ["FAILED"]
+    refused = talk.say(RetryRequested(serial, failed=True))
+    assert isinstance(refused, Conflict)
+    assert "15 s" in refused.hint
+    talk.sleep(15_000)
+    assert talk.say(RetryRequested(serial, failed=True)) == 1
+    talk.nothing_else()
+
+
+def test_a_wait_that_an_older_timer_outlived() -> None:
+    """Cancelled while it waited, run again and failed again: the timer of the first wait must not end the second."""
+    talk = Dialogue()
+    node = talk.connect("a")
+    serial = talk.submit(job("j", task("x", retries=1, backoff=Backoff(5_000, 2.0, 60_000)), task("y", needs=["x"])))
+    (first,) = talk.expect_start(node)
+    talk.ended(first, code=1)
+    talk.expect_forget(node, first)
+    talk.sleep(4_000)
+    talk.cancel(serial, 0)
+    history = tuple(
+        r for r in talk.records if getattr(r, "job", serial) == serial and not isinstance(r, DERIVED + (JobEnded,))
+    )
+    assert talk.say(RetryRequested(serial, history=history)) == 2
+    (second,) = talk.expect_start(node)
+    talk.ended(second, code=1)
+    talk.expect_forget(node, second)
+    talk.sleep(1_000)
+    assert talk.states(serial)["x"] == ["BACKOFF"]
+    talk.sleep(4_000)
     talk.expect_start(node, 1)
     talk.nothing_else()

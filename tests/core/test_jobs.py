@@ -66,9 +66,7 @@ def test_needs_may_name_tasks_that_come_later() -> None:
 def test_a_failure_skips_what_needs_it_and_fails_the_job_with_its_code() -> None:
     talk = Dialogue()
     node = talk.connect("a", cpus=4)
-    serial = talk.submit(
-        job("j", task("x"), task("y", needs=["x"]), task("z", needs=["y"]), task("other"))
-    )
+    serial = talk.submit(job("j", task("x"), task("y", needs=["x"]), task("z", needs=["y"]), task("other")))
     x, other = talk.expect_start(node)
     talk.ended(x, code=7)
     talk.expect_forget(node, x)

@@ -59,6 +59,7 @@ from styx.protocol.owner import (
     OwnerEnded,
     OwnerForget,
     OwnerHello,
+    OwnerLease,
     OwnerOutput,
     OwnerRecall,
     OwnerRelease,
@@ -350,6 +351,7 @@ class Session:
         self._reports.acknowledged(message.acked)
         self._pulse.welcomed(self._greeted_at, now, message.heartbeat, message.lease)
         self._beat(out, now)
+        self._pass_lease_on(out, now)
         out.to_server += self._window.again()
         out.to_server += self._reports.again(now)
         out.notes.append(f"connected: node {message.node}, server {message.release or 'of unknown release'}")
@@ -391,6 +393,12 @@ class Session:
 
     def _heartbeat_ack(self, message: HeartbeatAck, out: Out, now: int) -> None:
         self._pulse.answered(message.number, now)
+        self._pass_lease_on(out, now)
+
+    def _pass_lease_on(self, out: Out, now: int) -> None:
+        """The owner ends exclusive attempts when the lease does, even if this process is gone by then."""
+        if self._pulse.lease_end is not None:
+            out.to_owner.append(OwnerLease(max(0, self._pulse.lease_end - now)))
 
     def _ack(self, message: Ack, out: Out, now: int) -> None:
         self._reports.acknowledged(message.number)

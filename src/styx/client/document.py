@@ -68,6 +68,8 @@ def _task(task: TaskSpec) -> dict[str, Any]:
         document["when"] = task.when.name.lower()
     if task.allow_failure:
         document["allow_failure"] = True
+    if task.exclusive:
+        document["exclusive"] = True
     return document
 
 

@@ -232,6 +232,10 @@ def _attempt_ended(world: World, record: AttemptEnded) -> None:
         if task.failures is None:
             task.failures = _column(task)
         task.failures[index] += 1
+    if record.due:
+        if task.due is None:
+            task.due = {}
+        task.due[index] = record.due
     if state == TaskState.SUCCEEDED:
         _ended(world, task, 1, 0)
     elif state.ended:
@@ -245,9 +249,6 @@ def _attempt_ended(world: World, record: AttemptEnded) -> None:
     elif state == TaskState.READY:
         world.queues.push(task, index, record.at)
     elif state == TaskState.BACKOFF:
-        if task.due is None:
-            task.due = {}
-        task.due[index] = record.due
         heappush(world.timers, (record.due, BACKOFF, job.serial, task.ordinal, index))
 
 

@@ -16,7 +16,7 @@ from styx.core.world import Attempt
 __all__ = ["RECALLED", "end_attempt", "lose", "on_reported"]
 
 RECALLED = "recalled"
-"""The reason a node gives for an attempt that it gave back because it was asked to."""
+"""How the reason begins that a node gives for an attempt which it gave back because it was asked to."""
 
 REFUSED_DELAY = 1_000
 """Milliseconds before an attempt that a node refused is placed again, so that a refusing node cannot spin."""
@@ -46,8 +46,12 @@ def on_reported(turn: Turn, event: AttemptsReported) -> Answer:
     return None
 
 
-def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding) -> None:
-    """Give an attempt its one terminal record, and see to what follows from it."""
+def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding, *, silent: bool = False) -> None:
+    """Give an attempt its one terminal record, and see to what follows from it.
+
+    `silent`: nothing was heard of its node, so its program may still run. An exclusive task must not overlap with it: it
+    waits until the node's own lease, the program's grace and a margin are over, when the owner has ended it.
+    """
     task = attempt.task
     spec = task.spec
     index = attempt.index
@@ -60,14 +64,14 @@ def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding) -> None:
     elif outcome == Outcome.EXITED and code == 0:
         state = TaskState.SUCCEEDED
     elif outcome == Outcome.REJECTED:
-        state = TaskState.READY if reason == RECALLED else TaskState.BACKOFF
+        state = TaskState.READY if reason.startswith(RECALLED) else TaskState.BACKOFF
         due = turn.now + REFUSED_DELAY
     elif outcome in {Outcome.LOST, Outcome.KILLED}:
         # Stopped, though nobody cancelled it: its machine is going away, which is not the program's fault.
         outcome = Outcome.LOST
         lost = (task.losses[index] if task.losses else 0) + 1
         if lost <= spec.max_lost:
-            state = TaskState.READY
+            state = TaskState.BACKOFF if silent and spec.exclusive else TaskState.READY
         else:
             state, code = TaskState.FAILED, code or LOST_CODE
             reason = f"lost {lost} times, {spec.max_lost} are forgiven; the last time: {reason}"
@@ -78,6 +82,10 @@ def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding) -> None:
             due = turn.now + backoff_delay(spec.backoff, failures)
         else:
             state = TaskState.FAILED
+    if silent and spec.exclusive:
+        due = turn.now + spec.grace + turn.settings.exclusive_margin
+    elif state != TaskState.BACKOFF:
+        due = 0
     turn.record(
         AttemptEnded(
             attempt.id,
@@ -89,7 +97,7 @@ def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding) -> None:
             state,
             at,
             started,
-            due if state == TaskState.BACKOFF else 0,
+            due,
             spent,
             reason,
             ending.result,
@@ -104,6 +112,6 @@ def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding) -> None:
             finish(turn, task.job)
 
 
-def lose(turn: Turn, attempt: Attempt, reason: str) -> None:
-    """End an attempt LOST."""
-    end_attempt(turn, attempt, AttemptEnding(attempt.id, Outcome.LOST, reason=reason))
+def lose(turn: Turn, attempt: Attempt, reason: str, *, silent: bool = False) -> None:
+    """End an attempt LOST; for `silent` see `end_attempt`."""
+    end_attempt(turn, attempt, AttemptEnding(attempt.id, Outcome.LOST, reason=reason), silent=silent)

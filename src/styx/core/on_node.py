@@ -116,7 +116,7 @@ def lose_node(turn: Turn, node: Node) -> None:
         turn.record(NodeLost(node.id, turn.now))
     held = list(node.held.values())
     for attempt in held[: turn.settings.step_limit]:
-        lose(turn, attempt, f"nothing was heard of node {node.name!r} for longer than its lease")
+        lose(turn, attempt, f"nothing was heard of node {node.name!r} for longer than its lease", silent=True)
     admit(turn, node)
     if len(held) > turn.settings.step_limit:
         turn.later("lose", node.id)

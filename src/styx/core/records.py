@@ -108,7 +108,8 @@ class AttemptCancelling(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The one terminal record of an attempt. `state` is what its element is from now on: SUCCEEDED, FAILED, CANCELLED,
-    READY (it goes back to the queue) or BACKOFF until `due`. `spent` says that it used up a retry."""
+    READY (it goes back to the queue) or BACKOFF until `due`. With another state `due` says until when a program of an exclusive
+    task may still run somewhere. `spent` says that it used up a retry."""
 
     attempt: int
     job: int

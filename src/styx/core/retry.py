@@ -47,16 +47,12 @@ def on_retry(turn: Turn, event: RetryRequested) -> Answer:
     if job.cancelling and not revived:
         return Conflict("the job is being cancelled", hint="wait until it has ended, then retry it")
     wanted = _wanted(job, event)
-    if not revived and (busy := _under_way(job, wanted)):
-        return Conflict(
-            f"task {busy[0]!r} cannot run again now: {busy[1]!r}, which needs it, is under way",
-            hint="wait until the job has ended, or cancel it first",
-        )
     count = sum(length for spans in wanted.values() for _, _, length in spans)
-    if not count:
+    refusal = _refusal(job, wanted, turn.now, revived)
+    if refusal is not None or not count:
         if revived:
             forget_job(world, job)
-        return 0
+        return refusal or 0
     if revived:
         turn.record(JobRevived(job.serial, turn.now))
     flat = [span for spans in wanted.values() for span in spans]
@@ -77,6 +73,32 @@ def _wanted(job: Job, event: RetryRequested) -> dict[int, list[Span]]:
         if runs:
             wanted[ordinal] = runs
     return wanted
+
+
+def _refusal(job: Job, wanted: dict[int, list[Span]], now: int, revived: bool) -> Conflict | None:
+    """Why these elements cannot run again now."""
+    if not revived and (busy := _under_way(job, wanted)):
+        return Conflict(
+            f"task {busy[0]!r} cannot run again now: {busy[1]!r}, which needs it, is under way",
+            hint="wait until the job has ended, or cancel it first",
+        )
+    if until := _fenced(job, wanted, now):
+        return Conflict(
+            "an earlier attempt of an exclusive task may still run on a node that fell silent",
+            hint=f"try again in {(until - now + 999) // 1_000} s",
+        )
+    return None
+
+
+def _fenced(job: Job, wanted: dict[int, list[Span]], now: int) -> int:
+    """Until when a program of one of these exclusive elements may still run somewhere; 0: none does."""
+    until = 0
+    for ordinal, spans in wanted.items():
+        task = job.tasks[ordinal]
+        if task.spec.exclusive and task.due:
+            for _, first, count in spans:
+                until = max([until, *(due for index, due in task.due.items() if first <= index < first + count)])
+    return until if until > now else 0
 
 
 def _under_way(job: Job, wanted: dict[int, list[Span]]) -> tuple[str, str] | None:

@@ -17,4 +17,5 @@ class CoreSettings(msgspec.Struct, frozen=True, gc=False):
     mass_loss_count: int = 5  # and at least this many nodes
     mass_loss_window: int = 45_000  # within which they vanish
     mass_loss_hold: int = 300_000  # how long nothing is rescheduled then, if it is not resolved before
+    exclusive_margin: int = 15_000  # beyond lease and grace, before an exclusive task whose node fell silent runs again
     step_limit: int = 1_000  # elements, or tasks, that one step works through

@@ -61,6 +61,7 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     max_lost: int = 5
     when: When = When.SUCCESS
     allow_failure: bool = False
+    exclusive: bool = False  # never to overlap with an earlier attempt of itself
 
     @property
     def size(self) -> int:

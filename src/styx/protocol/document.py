@@ -46,6 +46,7 @@ _ONLY_TASK: dict[str, _Reader] = {
     "array": fields.read_array,
     "when": fields.read_when,
     "allow_failure": fields.flag,
+    "exclusive": fields.flag,
 }
 _READERS = _COMMON | _ONLY_TASK
 _SHARED_KEYS = ("resources", "env", "workdir", *_COMMON)

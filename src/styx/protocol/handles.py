@@ -58,6 +58,7 @@ class Task:
         max_lost: int | None = None,
         when: str | None = None,
         allow_failure: bool | None = None,
+        exclusive: bool | None = None,
     ) -> None:
         self.name = name
         resources = _given(
@@ -79,6 +80,7 @@ class Task:
             max_lost=max_lost,
             when=when,
             allow_failure=allow_failure,
+            exclusive=exclusive,
         )
 
     def __repr__(self) -> str:

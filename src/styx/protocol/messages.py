@@ -148,6 +148,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False, array_like=True):
     workdir: str  # absolute, or empty for a private folder
     timeout: int
     grace: int
+    exclusive: bool = False  # the owner ends it by itself when the lease is over
 
 
 class Run(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -20,6 +20,7 @@ __all__ = [
     "OwnerEnded",
     "OwnerForget",
     "OwnerHello",
+    "OwnerLease",
     "OwnerOutput",
     "OwnerRecall",
     "OwnerRelease",
@@ -104,6 +105,13 @@ class OwnerRelease(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="
     offset: int
 
 
+class OwnerLease(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="lease"):
+    """The agent's lease goes on for so long, in milliseconds. When it is over the owner ends what is `exclusive` by itself,
+    whether or not the agent still lives."""
+
+    remaining: int
+
+
 class OwnerShutdown(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="shutdown"):
     """Exit as soon as nothing is left to own or to collect (`kill`: stop everything first)."""
 
@@ -111,4 +119,4 @@ class OwnerShutdown(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
 
 
 OwnerToAgent = OwnerHello | OwnerStarted | OwnerOutput | OwnerEnded
-AgentToOwner = Configure | OwnerStart | OwnerStop | OwnerRecall | OwnerForget | OwnerRelease | OwnerShutdown
+AgentToOwner = Configure | OwnerStart | OwnerStop | OwnerRecall | OwnerForget | OwnerRelease | OwnerShutdown | OwnerLease

@@ -127,6 +127,7 @@ class Dispatch:
                 workdir,
                 spec.timeout,
                 spec.grace,
+                spec.exclusive,
             )
             size = 256 + sum(map(len, spec.command)) + sum(len(name) + len(value) for name, value in spec.env)
             found = self._specs[key] = (made, size)

@@ -60,6 +60,7 @@ class Supervisor:
         self._unsettled: dict[int, Attempt] = {}  # waiting and started ones, by ordinal
         self._devices = Devices()
         self._timeouts: list[tuple[int, int, Attempt]] = []
+        self._lease_end: int | None = None  # when exclusive attempts must end, unless the agent says otherwise
         self._ordinal = 0
         self._inherited = environment.encoded(environment.base().items())
         self._handlers: dict[type, Callable[[Any, int], None]] = {
@@ -70,6 +71,7 @@ class Supervisor:
             p.OwnerForget: self._forget,
             p.OwnerRelease: self._release,
             p.OwnerShutdown: self._shutdown,
+            p.OwnerLease: self._lease,
         }
 
     # what the agent says
@@ -153,6 +155,9 @@ class Supervisor:
         if self._pipes.released(attempt) and attempt.settled:
             self._read_out(attempt)
         self._let_go_if_done(attempt)
+
+    def _lease(self, message: p.OwnerLease, now: int) -> None:
+        self._lease_end = now + message.remaining * _MILLISECOND
 
     def _shutdown(self, message: p.OwnerShutdown, now: int) -> None:
         self.closing = True
@@ -352,7 +357,14 @@ class Supervisor:
         while self._timeouts and self._timeouts[0][0] <= now:
             _, _, attempt = heapq.heappop(self._timeouts)
             self._end(attempt, Outcome.TIMED_OUT, f"timed out after {attempt.spec.timeout / 1000:g} s", now)
+        if self._lease_end is not None and self._lease_end <= now:
+            self._lease_end = None
+            for attempt in self._exclusive():
+                self._end(attempt, Outcome.KILLED, "the lease of its node is over", now)
         self.undertaker.tick(now)
+
+    def _exclusive(self) -> list[Attempt]:
+        return [attempt for attempt in self._unsettled.values() if attempt.spec.exclusive]
 
     def wake_at(self) -> int | None:
         times = [at for at in (self.undertaker.wake_at(), self._pipes.wake_at()) if at is not None]
@@ -360,6 +372,8 @@ class Supervisor:
             heapq.heappop(self._timeouts)
         if self._timeouts:
             times.append(self._timeouts[0][0])
+        if self._lease_end is not None and self._exclusive():
+            times.append(self._lease_end)
         return min(times, default=None)
 
     @property
