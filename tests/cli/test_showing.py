@@ -147,6 +147,7 @@ def test_the_view_stays_below_the_output(monkeypatch: pytest.MonkeyPatch) -> Non
         screen = Screen(verbs, CREATED)
         await screen.show(running)
         screen.write("stdout", b"count.1 | hello\n")
+        screen.say("a word")
         await screen.show(running)
         shown = list(terminal.lines)
         await screen.close()
@@ -154,11 +155,12 @@ def test_the_view_stays_below_the_output(monkeypatch: pytest.MonkeyPatch) -> Non
 
     shown = asyncio.run(play())
     assert shown[0] == "count.1 | hello"
-    assert shown[1].startswith("───")
-    assert shown[2].startswith("w  ")
-    assert "✓ split" in shown[3]
-    assert "3/4" in shown[4]
-    assert "hello" in shown[4]
+    assert shown[1] == "styx: a word"
+    assert shown[2].startswith("───")
+    assert shown[3].startswith("w  ")
+    assert "✓ split" in shown[4]
+    assert "3/4" in shown[5]
+    assert "hello" in shown[5]
     assert all(width_of(line) < 60 for line in shown)
     assert [line for line in terminal.lines if "split" in line and "succeeded" in line]
     assert not [line for line in terminal.lines if "running" in line]

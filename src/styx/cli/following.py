@@ -39,6 +39,7 @@ class Following:
         self._several = sum(task.size for task in spec.tasks) > 1
         self._signal = 0
         self._left = asyncio.Event()
+        self._shown: Progress | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
@@ -61,7 +62,7 @@ class Following:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> int:
-        progress = self._progress()
+        progress = self._shown = self._progress()
         sink = Sink(prefix=self._several, show=progress.write, colour=colourful(sys.stdout))
         job = self._created.job_id
         ended: asyncio.Task[JobResult] = self._start(self._verbs.wait(job))
@@ -109,7 +110,7 @@ class Following:
             self._left.set()
             return
         self._signal = number
-        note("cancelling the job and waiting for its end; once more leaves at once")
+        self._say("cancelling the job and waiting for its end; once more leaves at once")
         self._start(self._cancel())
 
     async def _cancel(self) -> None:
@@ -118,7 +119,11 @@ class Following:
         try:
             await self._verbs.cancel(self._created.job_id, reason="cancelled with Ctrl-C")
         except StyxError as error:
-            note(f"it could not be cancelled: {error.message}")
+            self._say(f"it could not be cancelled: {error.message}")
+
+    def _say(self, text: str) -> None:
+        """In a thread: the terminal may be stopped (Ctrl-S), and the loop must not wait for it."""
+        self._start(asyncio.to_thread(self._shown.say if self._shown is not None else note, text))
 
     def _leave(self) -> int:
         if self._embedded:

@@ -49,6 +49,10 @@ class Progress:
         out.buffer.write(data)
         out.flush()
 
+    def say(self, text: str) -> None:
+        """A line for people beside the output; may be called from a thread."""
+        note(text)
+
     async def run(self) -> None:
         from styx.errors import StyxError
 
@@ -63,7 +67,7 @@ class Progress:
             except StyxError as error:
                 # The output and the end are followed elsewhere, and tell of a server that is gone.
                 if error.code not in {"unreachable", "busy"}:
-                    note(error.message)
+                    self.say(error.message)
                     return
             await asyncio.sleep(max(self.interval, 10 * (time.monotonic() - began)))
 
@@ -78,7 +82,7 @@ class Progress:
         if any(job.counts.get(state) for state in ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "CANCELLING")):
             return True
         found = await self._verbs.why(self._created.task_id or self._created.job_id)
-        note(f"waiting: {visible(found.reason)}")
+        self.say(f"waiting: {visible(found.reason)}")
         return True
 
 
@@ -141,6 +145,12 @@ class Screen(Progress):
             self._erase()
             super().write(stream, data)
             self._note_last(data)
+            self._draw()
+
+    def say(self, text: str) -> None:
+        with self._lock:
+            self._erase()
+            super().say(text)
             self._draw()
 
     async def show(self, job: JobView) -> None:
