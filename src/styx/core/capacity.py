@@ -61,7 +61,7 @@ def misfit(places: list[Node], resources: Resources, labels: Labels) -> tuple[st
         shown = listed(known[:_SHOWN_VALUES]) + (
             f" and {len(known) - _SHOWN_VALUES} more" if known[_SHOWN_VALUES:] else ""
         )
-        there = f"known are {shown}" if known else f"none of the {len(places)} has such a label"
+        there = f"known are {shown}" if known else "none of the known places has such a label"
         return f"wants a place with {wanted}; {there}", "change the labels, or connect an agent that has them"
     nearest = min(labelled, key=lambda node: (missing(resources, node.capacity).weight, node.id))
     lacking = missing(resources, nearest.capacity)

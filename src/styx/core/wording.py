@@ -26,9 +26,10 @@ def cpus_text(thousandths: int) -> str:
 
 
 def bytes_text(count: int) -> str:
-    """In the unit that makes it a whole number, else in binary units with one digit behind the point, rounded down."""
+    """In the unit that makes it a whole number below 10,000, else in binary units with one digit behind the point, rounded
+    down."""
     for unit, size in _UNITS:
-        if count >= size and count % size == 0:
+        if count >= size and count % size == 0 and count < 10_000 * size:
             return f"{count // size:,} {unit}"
     for unit, size in _UNITS:
         if unit.endswith("iB") and count >= size:
