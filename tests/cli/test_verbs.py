@@ -242,3 +242,10 @@ def test_options_of_one_command_are_refused_for_a_file_but_those_of_a_job_hold(t
     assert run(verbs, "run", "--name", "other", "--priority", "high", "--deadline", "1h", str(path)) == 0
     spec = verbs.specs[0]
     assert (spec.name, spec.tasks[0].name, spec.priority, spec.deadline) == ("other", "other", 2, 3_600_000)
+
+
+def test_without_a_verb_the_help_is_shown(capfd: Capture) -> None:
+    run(FakeVerbs())
+    out, err = capfd.readouterr()
+    assert "Run a command or a task file." in out + err
+    assert "styx: " not in out + err

@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
     except click.ClickException as error:
         from styx.errors import UsageError
 
+        if type(error).__name__ == "NoArgsIsHelpError":  # since click 8.2; its message is the whole help
+            click.echo(error.format_message(), err=True)
+            return error.exit_code
         return _fail(app, UsageError(error.format_message().rstrip("."), hint=_usage(error)))
     except _styx_error() as error:
         return _fail(app, error)

@@ -27,6 +27,7 @@ __all__ = ["Lines", "Progress", "Quiet", "Screen"]
 FIRST_WORD = 2.0  # seconds without a start after which the reason is told
 MANY = 50  # tasks above which lines are about the whole
 BAR = 24
+_BAD = ("FAILED", "CANCELLED", "SKIPPED")
 
 
 class Progress:
@@ -239,8 +240,8 @@ def _interest(task: TaskView) -> int:
 
 
 def _bar(task: TaskView) -> list[tuple[str, str]]:
-    good, bad = task.counts.get("SUCCEEDED", 0), task.array - task.counts.get("SUCCEEDED", 0)
-    bad = sum(task.counts.get(state, 0) for state in ("FAILED", "CANCELLED", "SKIPPED"))
+    good = task.counts.get("SUCCEEDED", 0)
+    bad = sum(task.counts.get(state, 0) for state in _BAD)
     running = task.counts.get("RUNNING", 0)
     filled = BAR * (good + bad) // task.array
     wrong = min(filled, -(-BAR * bad // task.array)) if bad else 0
@@ -251,7 +252,11 @@ def _bar(task: TaskView) -> list[tuple[str, str]]:
         ("▒" * active, "36"),
         ("░" * (BAR - filled - active), "90"),
         (f" {good + bad:,}/{task.array:,}", ""),
-        (f", {bad:,} failed" if bad else "", "31"),
+        *(
+            (f", {task.counts[state]:,} {state.lower()}", STATE_COLOURS[state])
+            for state in _BAD
+            if task.counts.get(state)
+        ),
     ]
 
 
