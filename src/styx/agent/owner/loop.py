@@ -53,6 +53,9 @@ class Loop:
         self._nonce = os.urandom(8).hex()
         self._more = False
         self._flushed = 0
+        # While work waits here, nobody waits for us: what happens within a moment goes out together, and the agent's
+        # wakeups do not take CPU from the programs.
+        self._gathering = False
         self._wakeup, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -86,16 +89,12 @@ class Loop:
         self._more = supervisor.start_ready(now)
         if self._trash.busy:
             self._trash.step()
-        if not self._gathering(now):
+        self._gathering = supervisor.waiting and self._flushed <= now < self._flushed + _GATHER
+        if not self._gathering:
             self._flushed = now
             if not self._outlet.flush(now):
                 self._hang_up(now)
         self._watch_link()
-
-    def _gathering(self, now: int) -> bool:
-        """While work waits here, nobody waits for us: what happens within a moment goes out together, and the agent's
-        wakeups do not take CPU from the programs."""
-        return self._supervisor.waiting and self._flushed <= now < self._flushed + _GATHER
 
     def _patience(self) -> float:
         """Seconds to wait for events."""
@@ -108,8 +107,8 @@ class Loop:
             wait = min(wait, max(0, self._alone_since + self._idle - now) or _SECOND)
         if self._terminated_at:
             wait = min(wait, _SECOND)
-        if self._outlet.pending and self._gathering(now):
-            wait = min(wait, self._flushed + _GATHER - now)
+        if self._gathering:
+            wait = min(wait, max(0, self._flushed + _GATHER - now))
         return min(wait, _LONGEST) / _SECOND + 0.0005  # epoll counts milliseconds: do not wake just too early
 
     def _signalled(self, numbers: bytes, now: int) -> None:

@@ -47,10 +47,6 @@ class Outlet:
             if attempt.state == ENDED or attempt.spool.owed:
                 self._due[attempt] = None
 
-    @property
-    def pending(self) -> bool:
-        return bool(self._due or self._started)
-
     def started(self, attempt: Attempt) -> None:
         self._started.append(attempt.number)
 

@@ -38,12 +38,12 @@ _CHASE_FOR = 5 * _MILLISECOND
 class _Ending:
     """One tree that has to go. `attempt` is None for what an attempt left behind that was thought to have ended."""
 
-    __slots__ = ("attempt", "deadline", "rounds", "termed")
+    __slots__ = ("attempt", "deadline", "rounds", "told")
 
     def __init__(self, attempt: Attempt | None, deadline: int) -> None:
         self.attempt = attempt
         self.deadline = deadline
-        self.termed = False
+        self.told: set[tuple[int, int, int]] = set()
         self.rounds = 0
 
 
@@ -156,10 +156,12 @@ class Undertaker:
                     self._settled(attempt)
             return
         if now < ending.deadline:
-            if not ending.termed:
-                ending.termed = True
-                proc.send(processes, signal.SIGTERM, self._me)
-                proc.send(processes, signal.SIGCONT, self._me)  # a stopped program would sleep through its grace
+            # Each is told once; again only if it was just leaving its group, and may have been missed by the first.
+            new = [process for process in processes if (process.pid, process.start, process.group) not in ending.told]
+            if new:
+                ending.told.update((process.pid, process.start, process.group) for process in new)
+                proc.send(new, signal.SIGTERM, self._me)
+                proc.send(new, signal.SIGCONT, self._me)  # a stopped program would sleep through its grace
             return
         ending.rounds += 1
         proc.send(processes, signal.SIGKILL, self._me)
