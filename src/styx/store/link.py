@@ -21,7 +21,7 @@ import aiosqlite
 from styx.errors import StoreError
 from styx.store.faults import translate
 
-__all__ = ["Link", "open_reader", "open_writer"]
+__all__ = ["Link", "open_link", "open_reader", "open_writer", "set_up_reader", "set_up_writer"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,39 +59,50 @@ def _connect(uri: str) -> sqlite3.Connection:
     )
 
 
+def set_up_writer(connection: sqlite3.Connection) -> None:
+    """What makes a commit durable."""
+    # Order matters: the journal mode first, as it is a property of the file and the others are of the connection.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -32768")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
+
+
+def set_up_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+
+
 def _writer(path: Path) -> sqlite3.Connection:
-    connection = _connect(path.as_uri())
+    return _set_up(_connect(path.as_uri()), set_up_writer)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    return _set_up(_connect(f"{path.as_uri()}?mode=ro"), set_up_reader)
+
+
+def _set_up(connection: sqlite3.Connection, steps: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
     try:
-        # Order matters: the journal mode first, as it is a property of the file and the others are of the connection.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = OFF")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA cache_size = -32768")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
+        steps(connection)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
-def _reader(path: Path) -> sqlite3.Connection:
-    connection = _connect(f"{path.as_uri()}?mode=ro")
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
 async def open_writer(path: Path) -> Link:
-    return await _open(path, _writer)
+    return await open_link(path, _writer)
 
 
 async def open_reader(path: Path) -> Link:
     """The writer must be open: a read-only connection cannot recover a WAL by itself."""
-    return await _open(path, _reader)
+    return await open_link(path, _reader)
 
 
-async def _open(path: Path, connector: Callable[[Path], sqlite3.Connection]) -> Link:
+async def open_link(path: Path, connector: Callable[[Path], sqlite3.Connection]) -> Link:
+    """A link over whatever `connector` makes, in a thread of its own."""
     link = Link(lambda: connector(path), 64)
     thread = cast("Thread", getattr(link, "_thread", link))  # up to aiosqlite 0.21 the connection is the thread
     # A program that ends without closing its store must end all the same; what was answered for is on disk.

@@ -54,6 +54,10 @@ stays in the tens of megabytes."""
 class SqliteStore:
     """Needs a folder that nobody else uses; makes it when it is not there. Mode 0700, the database 0600."""
 
+    # How it comes to its connections; a test that watches what reaches the disk makes its own.
+    open_writer = staticmethod(open_writer)
+    open_reader = staticmethod(open_reader)
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "styx.db"
@@ -91,9 +95,9 @@ class SqliteStore:
             self._lock.release()
             raise from_os(error, f"opening {self.path}") from error
         try:
-            self._writer_link = await open_writer(self.path)
+            self._writer_link = await self.open_writer(self.path)
             opened = await self._writer_link.run(_take_over, migrations())
-            self._reader_link = await open_reader(self.path)
+            self._reader_link = await self.open_reader(self.path)
             backup.sync_folder(self.folder)
         except BaseException:
             await self.close()
@@ -147,7 +151,7 @@ class SqliteStore:
 
     async def load(self) -> AsyncIterator[list[Record]]:
         await self._writer.run(retention.forsake_staged)
-        link = await open_reader(self.path)
+        link = await self.open_reader(self.path)
         try:
             chunks = batches(rebuild.live(link.raw))
             while chunk := await link.run(lambda _: next(chunks, None)):
@@ -241,7 +245,7 @@ class SqliteStore:
     async def backup(self, path: str) -> None:
         target = Path(path)
         backup.refuse(target, self.folder)
-        link = await open_reader(self.path)
+        link = await self.open_reader(self.path)
         try:
             await link.run(backup.copy, target)
         finally:
