@@ -27,6 +27,7 @@ __all__ = ["Following"]
 
 T = TypeVar("T")
 
+LAST_WORD = 2.0  # seconds that a stopped terminal holds up the end
 LAST_OUTPUT = 30.0  # seconds that output may take to arrive after the job has ended
 
 
@@ -40,6 +41,7 @@ class Following:
         self._signal = 0
         self._left = asyncio.Event()
         self._shown: Progress | None = None
+        self._said: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
@@ -76,6 +78,7 @@ class Following:
                 if output in done:
                     output.result()  # a broken pipe, or a server that is gone, ends the command
                     waiting.discard(output)
+            await self._heard()
             if not ended.done():
                 return self._leave()
             result = ended.result()
@@ -86,6 +89,11 @@ class Following:
             drawn.cancel()
             await progress.close()
         return self._finish(result, progress)
+
+    async def _heard(self) -> None:
+        """What was said is on the screen, unless the terminal is stopped."""
+        if self._said:
+            await asyncio.wait(self._said, timeout=LAST_WORD)
 
     def _start(self, body: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.ensure_future(body)
@@ -123,7 +131,8 @@ class Following:
 
     def _say(self, text: str) -> None:
         """In a thread: the terminal may be stopped (Ctrl-S), and the loop must not wait for it."""
-        self._start(asyncio.to_thread(self._shown.say if self._shown is not None else note, text))
+        said = asyncio.to_thread(self._shown.say if self._shown is not None else note, text)
+        self._said.add(asyncio.ensure_future(said))
 
     def _leave(self) -> int:
         if self._embedded:
