@@ -10,7 +10,7 @@ from styx.core.events import AttemptEnding
 from styx.core.resources import Resources
 from styx.core.states import Outcome
 from styx.protocol.messages import Hello, Run, Spec, Start, Welcome
-from styx.protocol.owner import OWNER_VERSION, Configure, OwnerHello, OwnerWatching
+from styx.protocol.owner import OWNER_VERSION, Configure, OwnerHello, OwnerLease, OwnerWatching
 
 M = TypeVar("M")
 
@@ -39,12 +39,14 @@ class Dialogue:
         self.now = 1_000_000
         self.server: list[Any] = []
         self.owner: list[Any] = []
+        self.leases: list[int] = []  # what the owner was told of the lease; only tests about it look
         self.files: list[Any] = []
         self.flags = Out()
 
     def take(self, out: Out) -> None:
         self.server += out.to_server
-        self.owner += out.to_owner
+        self.owner += [order for order in out.to_owner if type(order) is not OwnerLease]
+        self.leases += [order.remaining for order in out.to_owner if type(order) is OwnerLease]
         self.files += out.files
         self.flags.redial |= out.redial
         self.flags.reopen |= out.reopen

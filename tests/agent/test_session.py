@@ -301,6 +301,26 @@ def test_when_the_lease_ends_what_has_not_started_is_given_back_and_programs_go_
     talk.nothing_else()
 
 
+def test_the_owner_is_told_how_long_the_lease_goes_on() -> None:
+    talk = Dialogue().joined(heartbeat=10_000, lease=30_000)
+    assert talk.leases == [30_000]
+    talk.wait(10_000)
+    talk.expect(Heartbeat)
+    talk.wait(3_000)
+    talk.says(HeartbeatAck(2))
+    assert talk.leases == [30_000, 27_000]
+    talk.take(talk.session.owner_gone(talk.now))
+    talk.wait(7_000)
+    talk.expect(Heartbeat)
+    talk.says(HeartbeatAck(3))
+    assert len(talk.leases) == 2
+    talk.wait(4_000)
+    talk.owner_says(owner_hello(incarnation="inc"))
+    talk.order(Configure)
+    assert talk.leases == [30_000, 27_000, 26_000]
+    talk.nothing_else()
+
+
 def test_a_link_whose_heartbeats_go_unanswered_is_dialled_again() -> None:
     talk = Dialogue().joined(heartbeat=10_000)
     talk.wait(29_999)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import IntEnum
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -74,6 +75,7 @@ from styx.protocol.owner import (
 __all__ = ["Out", "Profile", "Session", "Vitals"]
 
 GREETING = 15_000  # milliseconds for the server to answer a Hello
+MEMORY = 4_096  # attempts that are remembered after they were forgotten, see `_forgotten`
 
 QUEUED, RUNNING, ENDED, REPORTED = range(4)  # ENDED: the owner has said so, but not yet how
 
@@ -138,6 +140,8 @@ class Session:
         self._since: dict[int, int] = {}  # running attempts: when they started
         self._ended_here: set[int] = set()  # reported, though the owner never knew them
         self._doomed: set[int] = set()  # the server wants none of these; forgotten when they have ended
+        # The latest that the owner was told to forget: what it says of them was on its way, or the order was lost.
+        self._forgotten: dict[int, None] = {}
         self._orders: list[AgentToOwner] = []  # wait for the owner
         self._greeted_at = 0
         self._reports = Reports()
@@ -289,7 +293,8 @@ class Session:
             if self.finished:
                 out.to_owner.append(OwnerShutdown())
         if not self._owner_ready and out.to_owner:
-            self._orders += out.to_owner
+            # A lease is told anew when the owner is back: what was left of it is less by then.
+            self._orders += [order for order in out.to_owner if type(order) is not OwnerLease]
             out.to_owner = []
         return out
 
@@ -363,6 +368,7 @@ class Session:
         self._since.clear()
         self._ended_here.clear()
         self._doomed.clear()
+        self._forgotten.clear()
         self._orders.clear()
         self._reports.clear()
         self._window.clear()
@@ -471,7 +477,15 @@ class Session:
         if live:
             out.to_owner.append(OwnerStop(tuple(live)))
         if ended:
-            out.to_owner.append(OwnerForget(tuple(ended)))
+            self._let_go(ended, out)
+
+    def _let_go(self, attempts: list[int], out: Out) -> None:
+        """Nothing of these is wanted any more but output that is owed."""
+        out.to_owner.append(OwnerForget(tuple(attempts)))
+        forgotten = self._forgotten
+        forgotten.update(dict.fromkeys(attempts))
+        for attempt in list(islice(forgotten, max(0, len(forgotten) - MEMORY))):
+            del forgotten[attempt]
 
     def _owner_hello(self, message: OwnerHello, out: Out, now: int) -> None:
         if message.version != OWNER_VERSION:
@@ -490,9 +504,14 @@ class Session:
         self._boot = boot
         if not self._incarnation:
             self._incarnation = message.incarnation
-        self._compare(message.held if message.incarnation == self._incarnation else (), now)
+        ours = message.held if message.incarnation == self._incarnation else ()
+        again = [watching.attempt for watching in ours if watching.attempt in self._forgotten]
+        self._compare(tuple(watching for watching in ours if watching.attempt not in self._forgotten), now)
         self._owner_ready = True
         out.to_owner.append(self._configure())
+        self._pass_lease_on(out, now)
+        if again:
+            self._let_go(again, out)
         out.to_owner += self._orders
         self._orders = []
         self._greet(out, now)
@@ -504,6 +523,7 @@ class Session:
         self._held = dict.fromkeys(self._ended_here, REPORTED)
         self._since.clear()
         self._doomed.clear()
+        self._forgotten.clear()
 
     def _compare(self, watched: tuple[OwnerWatching, ...], now: int) -> None:
         """The owner's word on what it holds is the truth, except that it cannot know what was reported; and an order that
@@ -542,18 +562,18 @@ class Session:
 
     def _owner_ended(self, message: OwnerEnded, out: Out, now: int) -> None:
         held, since = self._held, self._since
-        doomed: list[int] = []
+        unwanted: list[int] = []
         for ending in message.ended:
             attempt = ending.attempt
-            if attempt in self._doomed:
+            if attempt in self._doomed or attempt in self._forgotten:
                 self._doomed.discard(attempt)
-                doomed.append(attempt)
+                unwanted.append(attempt)
             elif held.get(attempt) != REPORTED:
                 held[attempt] = REPORTED
                 since.pop(attempt, None)
                 self._reports.ended(ending, now)
-        if doomed:
-            out.to_owner.append(OwnerForget(tuple(doomed)))
+        if unwanted:
+            self._let_go(unwanted, out)
 
 
 _BEFORE_WELCOME = (Welcome, Refused, Bye)
