@@ -87,6 +87,8 @@ class AheadRoom:
             return False
         node, demand = self._node, shape.resources
         if self._tail is None:
+            if demand.fits(node.admission.free):  # a reservation was given up in this pass: it can start, in the next
+                return False
             if mismatch(node, demand, shape.labels) or not all(demand.fits(free) for free in self._frees):
                 return False
         elif self._tail != demand or mismatch(node, demand, shape.labels):
