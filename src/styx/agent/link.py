@@ -7,26 +7,23 @@ websocket is our business.
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from styx.agent.ports import Dial, OwnerPort, ServerPort
-from styx.errors import Busy, NotAllowed, ProtocolError, Unreachable, UsageError
+from styx.agent.websocket import Handshake, Socket, connect
+from styx.errors import Busy, NotAllowed, ProtocolError, StyxError, Unreachable, UsageError
 from styx.protocol.codec import MAX_FRAME, decode_server, encode
 from styx.protocol.messages import AgentMessage, ServerMessage
-
-if TYPE_CHECKING:
-    import aiohttp
-    from aiohttp import ClientSession, ClientWebSocketResponse
 
 __all__ = ["Dial", "LocalLink", "OwnerPort", "ServerPort", "Transport", "WebSocket", "dialler", "endpoint"]
 
 SUBPROTOCOL = "styx"
 PATH = "/api/v1/agents/connect"
 CONNECT_LIMIT = 10.0  # seconds for the connection and the handshake
-_CLOSE_LIMIT = 3.0  # seconds for the other side to agree to a close
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -65,33 +62,24 @@ class LocalLink:
 class WebSocket:
     """A ServerPort over a websocket."""
 
-    def __init__(self, client: ClientSession, socket: ClientWebSocketResponse) -> None:
-        self._client = client
+    def __init__(self, socket: Socket) -> None:
         self._socket = socket
 
     async def send(self, messages: list[AgentMessage], /) -> None:
         for frame in frames(messages):
-            await self._socket.send_bytes(frame)
+            await self._socket.send(frame)
 
     async def recv(self) -> list[ServerMessage]:
-        from aiohttp import WSMsgType
-
-        message = await self._socket.receive()
-        if message.type is WSMsgType.BINARY:
-            return decode_server(message.data)
-        if message.type is WSMsgType.TEXT:
-            raise ProtocolError("the server sent text where frames are binary")
-        raise ConnectionResetError(f"the server closed the link (code {self._socket.close_code or 1006})")
+        return decode_server(await self._socket.receive())
 
     async def close(self) -> None:
         await self._socket.close()
-        await self._client.close()
 
 
 def frames(messages: Sequence[AgentMessage]) -> list[bytes]:
     """The messages as frames within the limit."""
     frame = encode(messages)
-    if len(frame) <= MAX_FRAME:
+    if len(frame) < MAX_FRAME:
         return [frame]
     if len(messages) == 1:
         raise ProtocolError(f"a {type(messages[0]).__name__} of {len(frame)} bytes is longer than a frame may be")
@@ -106,7 +94,8 @@ def endpoint(server: str) -> str:
         scheme, host, _ = _SCHEMES.get(parts.scheme), parts.hostname, parts.port
     except ValueError as error:
         raise UsageError(f"not a server address: {server!r} ({error})") from error
-    if scheme is None or not host or parts.query or parts.fragment:
+    plain = all("!" <= letter <= "~" for letter in parts.netloc + parts.path)
+    if scheme is None or not host or not plain or parts.query or parts.fragment:
         raise UsageError(
             f"not a server address: {server!r}", hint="it looks like http://127.0.0.1:8080 or https://styx.example.com"
         )
@@ -125,31 +114,25 @@ def dialler(server: str, token: Callable[[], str]) -> Dial:
 
 
 async def _dial(server: str, address: str, token: str) -> WebSocket:
-    import aiohttp
-
+    if not all("!" <= letter <= "~" for letter in token):
+        raise NotAllowed("the token holds a character that no token has", hint="is it the right file?")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT)
     try:
-        async with AsyncExitStack() as undo:
-            client = await undo.enter_async_context(aiohttp.ClientSession(timeout=limits))
-            async with asyncio.timeout(CONNECT_LIMIT):
-                socket = await client.ws_connect(
-                    address,
-                    headers=headers,
-                    protocols=(SUBPROTOCOL,),
-                    max_msg_size=MAX_FRAME + 1,  # aiohttp refuses what is as long as the limit
-                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_LIMIT),
-                )
-            undo.pop_all()
-    except aiohttp.WSServerHandshakeError as error:
-        raise _refusal(server, error, bool(token)) from error
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        async with asyncio.timeout(CONNECT_LIMIT):
+            socket = await connect(address, headers=headers, protocol=SUBPROTOCOL, limit=MAX_FRAME)
+    except Handshake as answer:
+        raise _refusal(server, answer, bool(token)) from None
+    except TimeoutError:
+        raise Unreachable(f"no server answers at {server}: nothing came within {CONNECT_LIMIT:g} s") from None
+    except OSError as error:
         raise Unreachable(f"no server answers at {server}: {_reason(error)}") from error
-    return WebSocket(client, socket)
+    except ProtocolError as error:
+        raise Unreachable(f"{server} is not a Styx server: {error.message}") from error
+    return WebSocket(socket)
 
 
-def _refusal(server: str, error: aiohttp.WSServerHandshakeError, had_token: bool) -> Exception:
-    status = error.status
+def _refusal(server: str, answer: Handshake, had_token: bool) -> StyxError:
+    status = answer.status
     if status in {401, 403}:
         if not had_token:
             return NotAllowed(
@@ -158,13 +141,15 @@ def _refusal(server: str, error: aiohttp.WSServerHandshakeError, had_token: bool
             )
         return NotAllowed(f"{server} refused the token ({status})", hint="see `styx token` on the server's host")
     if status in {429, 503}:
-        given = error.headers.get("Retry-After", "") if error.headers else ""
+        given = answer.headers.get("retry-after", "")
         return Busy(f"{server} is busy ({status})", retry_after=float(given) if given.isdigit() else 1.0, status=status)
     return Unreachable(f"{server} answers, but not as a Styx server does ({status})")
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT_LIMIT:g} s"
-    cause = getattr(error, "os_error", None) or error
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+def _reason(error: OSError) -> str:
+    """One line; asyncio joins the errors of several addresses into one that repeats itself."""
+    if isinstance(error, ssl.SSLError):
+        return str(getattr(error, "verify_message", "") or error.reason or error)
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
