@@ -13,53 +13,31 @@ subclasses that remember how they were written (`written`), so that `VERSION: 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
 
 from styx.core.graph import check, name_problem
 from styx.core.ids import MAX_TASKS
-from styx.core.resources import Resources
 from styx.core.spec import JobSpec, Priority, TaskSpec
 from styx.core.units import got
 from styx.errors import Problem, SpecError
 from styx.protocol import fields
 from styx.protocol.findings import Findings, Path, path_text
+from styx.protocol.tasks import COMMAND_KEYS, ONLY_TASK, SHARED_KEYS, TaskReader, placeholder
 from styx.protocol.yaml12 import Marked, parse_yaml
 
 __all__ = ["parse_yaml", "read_job", "read_task"]
 
-MAX_ARGUMENTS = 1 << 20  # bytes of argv and environment together; Linux takes about twice that
-
-_Reader = Callable[[Findings, Path, object], Any]
-# Of a task, and at the top of a document a default for all of them.
-_COMMON: dict[str, _Reader] = {
-    "retries": fields.read_retries,
-    "timeout": fields.duration,
-    "backoff": fields.read_backoff,
-    "grace": fields.read_wait,
-    "max_lost": fields.read_losses,
-}
-_ONLY_TASK: dict[str, _Reader] = {
-    "needs": fields.read_needs,
-    "array": fields.read_array,
-    "when": fields.read_when,
-    "allow_failure": fields.flag,
-    "exclusive": fields.flag,
-}
-_READERS = _COMMON | _ONLY_TASK
-_SHARED_KEYS = ("resources", "env", "workdir", *_COMMON)
-_COMMAND_KEYS = ("run", "command", "args")
 _NAME_HINT = "use letters, digits, '-', '_' and '.'"
-_TASK_KEYS = (*_COMMAND_KEYS, *_SHARED_KEYS, *_ONLY_TASK)
 _JOB_KEYS = ("name", "priority", "deadline", "labels", "host", "cwd")
 
 
 def read_job(document: object, *, host: str = "", cwd: str = "", default_name: str = "") -> JobSpec:
     """A JobSpec from a document: a DAG under `tasks`, or one task with `run` or `command` at its top.
 
-    A job without a name gets `default_name`, else a task's program's, else "job". `host` and `cwd` say where the caller is, unless the document does; relative working folders are meant from `cwd`.
+    A job without a name gets `default_name`, else a task's program's, else "job". `host` and `cwd` say where the
+    caller is, unless the document does; relative working folders are meant from `cwd`.
     Raises SpecError with every problem; those of a document from `parse_yaml` have a line and a column.
     """
     return _read(document, host, cwd, default_name, False)
@@ -78,7 +56,7 @@ def _read(document: object, host: str, cwd: str, default_name: str, single: bool
     if not isinstance(document, dict):
         hint = "begin with 'run: ...' for one task or 'tasks:' for several"
         findings.add((), f"a task file is a mapping, this is {got(document)}", hint)
-    elif single or ("tasks" not in document and any(key in document for key in _COMMAND_KEYS)):
+    elif single or ("tasks" not in document and any(key in document for key in COMMAND_KEYS)):
         spec = reader.single(document, default_name)
     else:
         spec = reader.dag(document, default_name)
@@ -109,16 +87,12 @@ def _at_position(path: str, places: dict[str, str]) -> str:
 
 
 class _Document:
-    """One reading: the findings, and the defaults that the top of the document sets for its tasks."""
+    """One reading of a document: what is said of the job, and the reader of its tasks."""
 
     def __init__(self, host: str, cwd: str) -> None:
         self.findings = Findings()
         self.job: dict[str, Any] = {"host": host, "cwd": cwd}
-        self.defaults: dict[str, Any] = {}
-        self.parts: dict[str, Any] = {}
-        self.labels: fields.Pairs = ()
-        self.env: fields.Pairs = ()
-        self.known: dict[Any, Resources] = {}
+        self.tasks = TaskReader(self.findings, cwd)
 
     def single(self, document: dict[Any, Any], default_name: str) -> JobSpec | None:
         self._job_fields(document)
@@ -131,7 +105,7 @@ class _Document:
             self.findings.add(("needs",), "a single task has no others to need", "leave 'needs' out", key=True)
             del rest["needs"]
         name = self.job.get("name", "")
-        task = self._task(name, rest, (), _JOB_KEYS)
+        task = self.tasks.read(name, rest, (), _JOB_KEYS)
         if self.findings.problems:
             return None
         if not name:
@@ -147,25 +121,17 @@ class _Document:
             if key in _JOB_KEYS or key == "tasks":
                 continue
             path = (str(key),)
-            if key == "resources":
-                requirement = fields.read_requirement(findings, path, value)
-                if requirement is not None:
-                    self.parts, self.labels = requirement
-            elif key == "env":
-                self.env = fields.read_env(findings, path, value) or ()
-            elif key == "workdir":
-                self.defaults["workdir"] = fields.check_workdir(findings, path, value, self.job["cwd"])
-            elif key in _COMMON:
-                self.defaults[key] = _COMMON[key](findings, path, value)
-            elif key in _COMMAND_KEYS:
+            if key in SHARED_KEYS:
+                self.tasks.share(key, value)
+            elif key in COMMAND_KEYS:
                 hint = "move it into a task of its own under 'tasks'"
                 findings.add(
                     path, f"{key!r} at the top makes a document one task, but it has 'tasks' too", hint, key=True
                 )
-            elif key in _ONLY_TASK:
+            elif key in ONLY_TASK:
                 findings.add(path, f"{key!r} belongs to a task", "move it into a task under 'tasks'", key=True)
             else:
-                findings.unknown((), key, (*_JOB_KEYS, "tasks", *_SHARED_KEYS, "run", "command"))
+                findings.unknown((), key, (*_JOB_KEYS, "tasks", *SHARED_KEYS, "run", "command"))
         tasks = self._tasks(document)
         if not tasks:
             return None
@@ -180,6 +146,7 @@ class _Document:
                     findings.value((key,), f"text, got {got(value)}")
                 elif fields.check_text(findings, (key,), value, 4_096):
                     job[key] = value
+        self.tasks.cwd = job["cwd"]
         for key in _JOB_KEYS:
             if key not in document:
                 continue
@@ -226,7 +193,7 @@ class _Document:
         else:
             for key, value in raw.items():
                 name = fields.argument_text(key) or ""
-                tasks.append(self._task(name, value, ("tasks", name)))
+                tasks.append(self.tasks.read(name, value, ("tasks", name)))
                 if findings.full:
                     break
         return tasks
@@ -235,154 +202,14 @@ class _Document:
         path: Path = ("tasks", position)
         if not isinstance(value, dict):
             self.findings.value(path, f"a mapping with a name and a command, got {got(value)}")
-            return _placeholder(f"#{position + 1}")
+            return placeholder(f"#{position + 1}")
         if "name" not in value:
             self.findings.add(path, "each task of a list needs a name", "add 'name: ...'")
-            return self._task(f"#{position + 1}", value, path)
+            return self.tasks.read(f"#{position + 1}", value, path)
         name = fields.argument_text(value["name"])
         if name is None:
             self.findings.value((*path, "name"), f"text, got {got(value['name'])}")
-        return self._task(f"#{position + 1}" if name is None else name, value, path, ("name",))
-
-    def _task(self, name: str, raw: object, path: Path, elsewhere: tuple[str, ...] = ()) -> TaskSpec:
-        """One task. `elsewhere` are keys that the caller has read from the same mapping. After findings, a placeholder
-        that keeps its place in the graph, so that the graph is checked along with the rest."""
-        findings = self.findings
-        if not isinstance(raw, dict):
-            hint = f"write {{run: {raw!r}}}" if isinstance(raw, str) and len(raw) < 60 else ""
-            findings.value(path, f"a mapping with 'run' or 'command', got {got(raw)}", hint)
-            return _placeholder(name)
-        before = len(findings.problems)
-        values = dict(self.defaults)
-        parts, labels, env = self.parts, self.labels, self.env
-        for key, value in raw.items():
-            reader = _READERS.get(key) if isinstance(key, str) else None
-            if reader is not None:
-                values[key] = reader(findings, (*path, key), value)
-            elif key in _COMMAND_KEYS or key in elsewhere:
-                continue
-            elif key == "resources":
-                requirement = fields.read_requirement(findings, (*path, key), value, _context(name))
-                if requirement is not None:
-                    parts = {**parts, **requirement[0]}
-                    labels = _merge(labels, requirement[1])
-            elif key == "env":
-                env = _merge(env, fields.read_env(findings, (*path, key), value) or ())
-            elif key == "workdir":
-                values[key] = fields.check_workdir(findings, (*path, key), value, self.job["cwd"])
-            elif key == "labels":
-                hint = "labels that a node must carry stand under 'resources'"
-                findings.add((*path, key), f"unknown key 'labels'{_context(name)}", hint, key=True)
-            else:
-                findings.unknown(path, key, (*_TASK_KEYS, *elsewhere), _context(name))
-        command, shell = self._command(raw, path, name)
-        if len(findings.problems) > before or command is None:
-            return _placeholder(name, values.get("needs"))
-        size = sum(map(len, command)) + sum(len(key) + len(value) for key, value in env)
-        if size > MAX_ARGUMENTS:
-            findings.add(path, f"command and environment are longer than {MAX_ARGUMENTS:,} bytes{_context(name)}")
-            return _placeholder(name, values.get("needs"))
-        return TaskSpec(
-            name=name,
-            command=command,
-            shell=shell,
-            resources=fields.resources_of(parts, self.known) if parts else _ONE_CPU,
-            labels=labels,
-            env=env,
-            **values,
-        )
-
-    def _command(self, raw: dict[Any, Any], path: Path, name: str) -> tuple[tuple[str, ...] | None, bool]:
-        """The argv and whether it is one line for a shell; None after noting why there is none."""
-        findings = self.findings
-        if "run" in raw:
-            for key in ("command", "args"):
-                if key in raw:
-                    hint = "keep 'run' for a shell line, or 'command' for a program without a shell"
-                    findings.add((*path, key), f"'run' and {key!r} exclude each other{_context(name)}", hint, key=True)
-            line = raw["run"]
-            if not isinstance(line, str):
-                findings.value((*path, "run"), f"a line for the shell, got {got(line)}", _run_hint(line))
-            elif not line.strip():
-                findings.value((*path, "run"), "a line for the shell, got nothing")
-            elif fields.check_text(findings, (*path, "run"), line):
-                return (line,), True
-            return None, True
-        if "command" not in raw:
-            hint = "write run: 'a line for the shell', or command: [program, argument]"
-            what = f"task {name!r} has nothing to run" if name else "there is nothing to run"
-            findings.add(path, what, hint)
-            return None, False
-        return self._argv(raw, path), False
-
-    def _argv(self, raw: dict[Any, Any], path: Path) -> tuple[str, ...] | None:
-        findings = self.findings
-        where, command = (*path, "command"), raw["command"]
-        words: list[Any] = []
-        if isinstance(command, str):
-            if not command.strip():
-                findings.value(where, "a program, got nothing")
-                return None
-            if "args" not in raw and len(command.split()) > 1 and "/" not in command.split()[0]:
-                hint = f"write run: {command[:60]!r} for the shell, or command: [{', '.join(command[:60].split())}]"
-                findings.value(where, f"a program alone or a list with its arguments, got {got(command)}", hint)
-                return None
-            words = [command]
-        elif isinstance(command, list):
-            if not command or command[0] == "":
-                findings.value(
-                    where, "a list that begins with a program, got " + ("''" if command else "an empty list")
-                )
-                return None
-            words = command
-        else:
-            findings.value(where, f"a list of a program and its arguments, got {got(command)}")
-            return None
-        argv = [fields.argument_text(word) for word in words]
-        _check_words(findings, where, words, argv, isinstance(command, list))
-        if "args" in raw:
-            args = raw["args"]
-            if not isinstance(args, list):
-                findings.value((*path, "args"), f"a list of arguments, got {got(args)}", "write it as [one, two]")
-                return None
-            more = [fields.argument_text(word) for word in args]
-            _check_words(findings, (*path, "args"), args, more, True)
-            argv += more
-        return tuple(word for word in argv if word is not None)
-
-
-_ONE_CPU = Resources()
-
-
-def _placeholder(name: str, needs: tuple[str, ...] | None = None) -> TaskSpec:
-    return TaskSpec(name, ("false",), needs=needs or ())
-
-
-def _check_words(findings: Findings, path: Path, raw: list[Any], words: list[str | None], listed: bool) -> None:
-    for position, word in enumerate(words):
-        if word is None:
-            where = (*path, position) if listed else path
-            findings.value(where, f"text or a number, got {got(raw[position])}", "quote it to pass it on as text")
-        elif "\0" in word or len(word) > 32_000 or not word.isascii():
-            fields.check_text(findings, (*path, position) if listed else path, word)
-        if findings.full:
-            return
-
-
-def _run_hint(line: object) -> str:
-    if isinstance(line, list):
-        return "write command: [...] for a program with its arguments"
-    if isinstance(line, dict):
-        return "quote a line that has ': ' in it"
-    return "quote it" if fields.argument_text(line) is not None else ""
-
-
-def _context(name: str) -> str:
-    return f" in task {name!r}" if name else ""
-
-
-def _merge(base: fields.Pairs, over: fields.Pairs) -> fields.Pairs:
-    return tuple({**dict(base), **dict(over)}.items()) if base and over else base or over
+        return self.tasks.read(f"#{position + 1}" if name is None else name, value, path, ("name",))
 
 
 def _program(task: TaskSpec) -> str:

@@ -7,19 +7,15 @@ from __future__ import annotations
 import math
 import os.path
 import re
-from collections.abc import Callable
-from typing import Any
 
 from styx.core.graph import MAX_ARRAY
-from styx.core.resources import Resources
 from styx.core.spec import Backoff, Priority, When
 from styx.core.suggest import did_you_mean, one_of
-from styx.core.units import accelerator_counts, byte_count, got, milliseconds, thousandths
+from styx.core.units import got, milliseconds
 from styx.protocol.findings import Findings, Path
 
 __all__ = [
     "Pairs",
-    "Requirement",
     "argument_text",
     "check_text",
     "check_workdir",
@@ -32,11 +28,9 @@ __all__ = [
     "read_losses",
     "read_needs",
     "read_priority",
-    "read_requirement",
     "read_retries",
     "read_wait",
     "read_when",
-    "resources_of",
 ]
 
 MAX_STRING = 131_071  # bytes; the kernel takes no longer single argument or variable (MAX_ARG_STRLEN, less its NUL)
@@ -45,18 +39,9 @@ MAX_PAIRS = 4_096
 MAX_LABEL = 256
 
 Pairs = tuple[tuple[str, str], ...]
-Requirement = tuple[dict[str, Any], Pairs]  # parts of Resources by name, and labels a node must carry
+
 
 _VARIABLE = re.compile(r"[^=\0]+")
-_PLACE_LABELS = ("provider", "region", "zone", "instance_type")
-_PARTS: dict[str, Callable[[object], Any]] = {
-    "cpus": thousandths,
-    "memory": byte_count,
-    "disk": byte_count,
-    "accelerators": accelerator_counts,
-}
-_REQUIREMENT_KEYS = (*_PARTS, "labels", *_PLACE_LABELS, "spot", "any_of")
-_NO_PROVIDER = "this version of Styx has no cloud provider built in"
 _OWN_VARIABLES = frozenset(
     f"STYX_{name}"
     for name in ("JOB_ID", "TASK_ID", "TASK_NAME", "ATTEMPT", "ARRAY_INDEX", "ARRAY_SIZE", "RESULT", "RESULTS")
@@ -260,56 +245,6 @@ def read_labels(findings: Findings, path: Path, value: object) -> Pairs | None:
         else:
             pairs.append((name, text))
     return tuple(sorted(pairs))
-
-
-def read_requirement(findings: Findings, path: Path, value: object, context: str = "") -> Requirement | None:
-    """`resources`: parts of a Resources by name, and the labels that a node must carry."""
-    if not isinstance(value, dict):
-        findings.value(path, f"a mapping such as {{cpus: 1, memory: 512MB}}, got {got(value)}")
-        return None
-    parts: dict[str, Any] = {}
-    labels: Pairs = ()
-    for key, part in value.items():
-        where = (*path, str(key))
-        if key in _PARTS:
-            try:
-                parts[key] = _PARTS[key](part)
-            except ValueError as error:
-                findings.value(where, str(error))
-        elif key == "labels":
-            labels += read_labels(findings, where, part) or ()
-        elif key in _PLACE_LABELS:
-            text = argument_text(part)
-            if not text or len(text) > MAX_LABEL or not text.isprintable():
-                findings.value(where, f"printable text, got {got(part)}")
-            else:
-                labels += ((key, text),)
-        elif key == "spot":
-            if flag(findings, where, part):
-                findings.add(
-                    where,
-                    f"spot machines come from a cloud provider, and {_NO_PROVIDER}",
-                    "leave 'spot' out: the task then runs on an agent that you start with styx-agent",
-                )
-        elif key == "any_of":
-            findings.add(
-                where,
-                f"'any_of' chooses between offers of cloud providers, and {_NO_PROVIDER}",
-                "write one alternative straight under 'resources'; it goes to any agent that has it",
-                key=True,
-            )
-        else:
-            findings.unknown(path, key, _REQUIREMENT_KEYS, f" in 'resources'{context}")
-    return parts, tuple(sorted(set(labels)))
-
-
-def resources_of(parts: dict[str, Any], known: dict[Any, Resources]) -> Resources:
-    """The vector of these parts; equal ones share one object."""
-    key = tuple(parts.items())
-    found = known.get(key)
-    if found is None:
-        found = known[key] = Resources(**parts)
-    return found
 
 
 def check_workdir(findings: Findings, path: Path, value: object, cwd: str) -> str | None:
