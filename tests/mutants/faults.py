@@ -1,0 +1,236 @@
+"""Seeded faults: each a small patch to src/ that breaks a promise, and the ordinary tests that must notice.
+
+A fault is (name, file, before, after, tests). `before` must stand exactly once in the file, so that a fault which no longer applies
+is noticed. `tests` says where to look first, to save time; they are tests as everybody runs them, with nothing added.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["FAULTS", "Fault"]
+
+
+class Fault(NamedTuple):
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+FAULTS = (
+    Fault(
+        "an answer of another node is believed (the fence is ignored)",
+        "core/on_attempt.py",
+        "        attempt = held.get(ending.attempt)\n",
+        "        attempt = turn.world.attempts.get(ending.attempt) or next(iter(turn.world.attempts.values()), None)\n",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "the last dependant is not counted down",
+        "core/apply.py",
+        "        for ordinal in task.dependants:\n            tasks[ordinal].unmet -= 1",
+        "        for ordinal in task.dependants[:-1]:\n            tasks[ordinal].unmet -= 1",
+        "tests/core/test_jobs.py",
+    ),
+    Fault(
+        "a cancelled task that exits well counts as succeeded",
+        "core/on_attempt.py",
+        "    if attempt.cancelling:\n        state = TaskState.CANCELLED",
+        "    if attempt.cancelling and code:\n        state = TaskState.CANCELLED",
+        "tests/core/test_jobs.py",
+    ),
+    Fault(
+        "a loss uses up a retry",
+        "core/on_attempt.py",
+        "        if lost <= spec.max_lost:",
+        "        if lost <= spec.retries:",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "losses are forgiven for ever",
+        "core/on_attempt.py",
+        "        if lost <= spec.max_lost:",
+        "        if lost:",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "one retry too many",
+        "core/on_attempt.py",
+        "        if failures <= spec.retries:",
+        "        if failures <= spec.retries + 1:",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "a reboot loses nothing",
+        "core/on_node.py",
+        "    if rebooted:",
+        "    if False:",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "work that is nobody's runs on",
+        "core/on_node.py",
+        "    stop += [serial for serial, state in there.items() if serial not in node.held and state != ENDED]\n",
+        "",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "the brake on mass loss is gone",
+        "core/on_node.py",
+        "    if braked(turn, node):",
+        "    if False:",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "an exclusive task does not wait for its silent node",
+        "core/on_attempt.py",
+        "TaskState.BACKOFF if silent and spec.exclusive else TaskState.READY",
+        "TaskState.READY",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "the timer of an older backoff ends a newer one",
+        "core/on_timer.py",
+        " and (task.due or {}).get(index, 0) <= now",
+        "",
+        "tests/core/test_attempts.py",
+    ),
+    Fault(
+        "small tasks overtake the head of a node's queue",
+        "core/admission.py",
+        "            return key if demand.fits(self.free) else None\n        return None",
+        "            if demand.fits(self.free):\n                return key\n        return None",
+        "tests/core/test_admission.py tests/agent/test_owner_admission.py tests/sim/test_walk.py",
+    ),
+    Fault(
+        "a rebuilt world forgets the order of arrival",
+        "core/apply.py",
+        "        node.admission.waiting = dict(sorted(node.admission.waiting.items()))",
+        "        node.admission.waiting = dict(sorted(node.admission.waiting.items(), reverse=True))",
+        "tests/sim/test_walk.py",
+    ),
+    Fault(
+        "a retry leaves its dependants believing",
+        "core/apply.py",
+        "                job.tasks[dependant].unmet += 1",
+        "                job.tasks[dependant].unmet += 0",
+        "tests/sim/test_walk.py tests/core",
+    ),
+    Fault(
+        "priorities are turned round",
+        "core/placement.py",
+        "sorted(queues.active, reverse=True)",
+        "sorted(queues.active)",
+        "tests/core",
+    ),
+    Fault(
+        "nothing is ever reserved, so large tasks starve",
+        "core/reservation.py",
+        "    if due <= turn.now:",
+        "    if False:",
+        "tests/core",
+    ),
+    Fault(
+        "a reservation is ignored by those it is kept from",
+        "core/fit.py",
+        "    if node.reserved in {-1, shape.key}:",
+        "    if node.reserved >= -1:",
+        "tests/core",
+    ),
+    Fault(
+        "a stalled server does not extend the leases",
+        "runtime/leases.py",
+        "            self._extend(gap - self.interval, at)",
+        "            pass",
+        "tests/runtime/test_leases.py",
+    ),
+    Fault(
+        "a report that comes twice is dealt with twice",
+        "runtime/links.py",
+        "        if message.number <= link.seen:\n            return",
+        "        if False:\n            return",
+        "tests/runtime",
+    ),
+    Fault(
+        "effects are performed before the commit",
+        "runtime/loop.py",
+        "        if turn.records or marks or outputs:\n            self._in_flight = True",
+        "        await self._perform(turn.records, turn.effects)\n        if turn.records or marks or outputs:\n"
+        "            self._in_flight = True",
+        "tests/runtime",
+    ),
+    Fault(
+        "callers are answered before the commit",
+        "runtime/loop.py",
+        "        if turn.records or marks or outputs:\n            self._in_flight = True",
+        "        for entry in turn.entries:\n            if entry.answer is not None and not entry.answer.done():\n"
+        "                entry.answer.set_result(entry.result)\n        if turn.records or marks or outputs:\n"
+        "            self._in_flight = True",
+        "tests/runtime",
+    ),
+    Fault(
+        "the same key with another body is taken for the same",
+        "runtime/submission.py",
+        "    if row.digest != digest:",
+        "    if False:",
+        "tests/runtime tests/api/test_surface.py",
+    ),
+    Fault(
+        "a commit is not synced",
+        "store/link.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = NORMAL",
+        "tests/store tests/power",
+    ),
+    Fault(
+        "a copy keeps the incarnation of the original",
+        "store/backup.py",
+        '            made.execute(SQL["renew"], (secrets.token_hex(8),))\n',
+        "",
+        "tests/store",
+    ),
+    Fault(
+        "an end that was not acknowledged is not told again",
+        "agent/session.py",
+        "        out.to_server += self._reports.again(now)\n",
+        "",
+        "tests/agent/test_session.py tests/agent/test_session_property.py",
+    ),
+    Fault(
+        "work of another database goes on",
+        "agent/owner/supervisor.py",
+        "            self.discard_all(now, at_once=True)\n",
+        "",
+        "tests/agent",
+    ),
+    Fault(
+        "a process is signalled by its bare pid",
+        "agent/owner/proc.py",
+        "        if now is not None and now.start == process.start:",
+        "        if now is not None:",
+        "tests/agent",
+    ),
+    Fault(
+        "what a program leaves running is left running",
+        "agent/owner/supervisor.py",
+        "            attempt.alone = not _group_exists(attempt.pid)",
+        "            attempt.alone = True",
+        "tests/agent",
+    ),
+    Fault(
+        "an expired token still works",
+        "api/auth.py",
+        " or (row.expires_at and row.expires_at <= self._clock() * 1_000)",
+        "",
+        "tests/api tests/security",
+    ),
+    Fault(
+        "a viewer may write",
+        "api/auth.py",
+        '    WRITE = frozenset({"admin", "user"})',
+        '    WRITE = frozenset({"admin", "user", "viewer"})',
+        "tests/api",
+    ),
+)
