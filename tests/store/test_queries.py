@@ -13,7 +13,10 @@ from styx.store.migrate import migrate, migrations
 from styx.store.statements import SQL, for_rows, parse
 
 # These read all of a small table, or the first rows of a big one in its own order.
-WALKS = {"nodes", "marks", "tokens", "oldest_ended", "oldest_events", "dropped_jobs", "forsake_staged", "renew"}
+WALKS = {
+    "nodes", "marks", "tokens", "oldest_ended", "oldest_events", "dropped_jobs", "forsake_staged", "renew",
+    "drop_credentials",
+}  # fmt: skip
 # These sort: what a rebuild tells and what is live have an order that no index keeps.
 SORTS = {
     "attempts_of_job", "spans_of_job", "spans_of_task", "live_jobs", "jobs_live", "jobs_live_named", "find_jobs",

@@ -26,6 +26,7 @@ __all__ = [
     "OutputRow",
     "Page",
     "ReportMark",
+    "SecretsRow",
     "Store",
     "TaskRow",
     "TokenRow",
@@ -58,6 +59,13 @@ class ReportMark(msgspec.Struct, frozen=True, gc=False):
     number: int
 
 
+class SecretsRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The values of a job's secrets, as `runtime.vault` has sealed them."""
+
+    job: int
+    sealed: bytes
+
+
 class Batch(msgspec.Struct, frozen=True):
     """`events` is the encoded public form of the records, `last_event` the sequence of the last one."""
 
@@ -68,6 +76,7 @@ class Batch(msgspec.Struct, frozen=True):
     at: int = 0
     outputs: tuple[OutputRow, ...] = ()
     marks: tuple[ReportMark, ...] = ()
+    secrets: tuple[SecretsRow, ...] = ()
 
 
 class JobRow(msgspec.Struct, frozen=True):
@@ -154,11 +163,15 @@ class TokenRow(msgspec.Struct, frozen=True):
 
     token: int
     name: str
-    role: str  # admin, user, viewer, agent
+    role: str  # admin, user, viewer, agent, join
     digest: bytes
     created_at: int
     expires_at: int  # 0: never
     revoked_at: int = 0
+    agent: str = ""  # the one agent that may use it, once it has
+    pool: str = ""  # what nodes that come by it are labelled with
+    single: bool = False  # it lets in one agent only
+    parent: int = 0  # of a credential: the join token that it came of
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -243,6 +256,26 @@ class Store(Protocol):
         ...
 
     async def revoke_token(self, token: int, at: int) -> bool: ...
+
+    async def bind_token(self, token: int, agent: str) -> str:
+        """Bind a token to an agent, unless it is bound already. Returns the agent that it is bound to from now on."""
+        ...
+
+    async def enrol(self, agent: str, key: bytes) -> bytes:
+        """Keep the digest of an agent's own key; the first one that comes counts. Returns the one that does."""
+        ...
+
+    async def forget_enrolment(self, agent: str) -> None:
+        """Let the next key that comes with this agent's id count."""
+        ...
+
+    async def drop_credentials(self, before: int) -> None:
+        """Drop the credentials that ended, by themselves, before a time."""
+        ...
+
+    async def secrets(self, job: int) -> bytes:
+        """What the values of a job's secrets are sealed into; empty when it has none."""
+        ...
 
     async def prune(self, *, ended_before: int, keep_bytes: int = 0, limit: int = 100) -> tuple[int, list[int]]:
         """Drop up to `limit` of the oldest jobs that ended before a time (or, with `keep_bytes`, beyond that size of

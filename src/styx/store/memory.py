@@ -114,6 +114,9 @@ class MemoryStore:
         self._last_segment = 0
         self._marks: dict[str, ReportMark] = {}
         self._tokens: dict[int, TokenRow] = {}
+        self._last_token = 0
+        self._enrolments: dict[str, bytes] = {}
+        self._secrets: dict[int, bytes] = {}
 
     # --- opening, committing -------------------------------------------------------------------------------------
 
@@ -146,6 +149,8 @@ class MemoryStore:
             self._last_segment = max(self._last_segment, row.segment)
         for mark in batch.marks:
             self._marks[mark.agent] = mark
+        for sealed in batch.secrets:
+            self._secrets[sealed.job] = sealed.sealed
 
     def _tasks_staged(self, record: TasksStaged) -> None:
         job = self._jobs.setdefault(record.job, _Job())
@@ -394,7 +399,8 @@ class MemoryStore:
         return list(self._tokens.values())
 
     async def add_token(self, row: TokenRow) -> TokenRow:
-        kept = msgspec.structs.replace(row, token=max(self._tokens, default=0) + 1)
+        kept = msgspec.structs.replace(row, token=self._last_token + 1)
+        self._last_token = kept.token
         self._tokens[kept.token] = kept
         return kept
 
@@ -404,6 +410,26 @@ class MemoryStore:
             return False
         self._tokens[token] = msgspec.structs.replace(row, revoked_at=at)
         return True
+
+    async def bind_token(self, token: int, agent: str) -> str:
+        row = self._tokens.get(token)
+        if row is not None and not row.agent:
+            row = self._tokens[token] = msgspec.structs.replace(row, agent=agent)
+        return row.agent if row is not None else ""
+
+    async def enrol(self, agent: str, key: bytes) -> bytes:
+        return self._enrolments.setdefault(agent, key)
+
+    async def forget_enrolment(self, agent: str) -> None:
+        self._enrolments.pop(agent, None)
+
+    async def drop_credentials(self, before: int) -> None:
+        ended = [r.token for r in self._tokens.values() if r.parent and not r.revoked_at and r.expires_at < before]
+        for token in ended:
+            del self._tokens[token]
+
+    async def secrets(self, job: int) -> bytes:
+        return self._secrets.get(job, b"")
 
     # --- retention -----------------------------------------------------------------------------------------------
 
@@ -426,6 +452,7 @@ class MemoryStore:
     def _forget(self, serial: int) -> int:
         """Drops a job; returns the bytes of its output."""
         job = self._jobs.pop(serial)
+        self._secrets.pop(serial, None)
         if job.accepted is not None:
             del self._by_id[job.accepted.id]
             if self._by_key.get(job.accepted.key) == serial:

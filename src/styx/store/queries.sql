@@ -283,15 +283,48 @@ SELECT agent, session, number FROM marks;
 
 -- name: tokens
 -- All access tokens, revoked ones included.
-SELECT token, name, role, digest, created_at, expires_at, revoked_at FROM tokens ORDER BY token;
+SELECT token, name, role, digest, created_at, expires_at, revoked_at, agent, pool, single, parent FROM tokens ORDER BY token;
 
 -- name: add_token
--- (name, role, digest, created_at, expires_at, revoked_at)
-INSERT INTO tokens (name, role, digest, created_at, expires_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?);
+-- (name, role, digest, created_at, expires_at, revoked_at, agent, pool, single, parent)
+INSERT INTO tokens (name, role, digest, created_at, expires_at, revoked_at, agent, pool, single, parent)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: revoke_token
 -- (token, at)
 UPDATE tokens SET revoked_at = ?2 WHERE token = ?1 AND revoked_at = 0;
+
+-- name: bind_token
+-- To the first agent that uses it. (token, agent)
+UPDATE tokens SET agent = ?2 WHERE token = ?1 AND agent = '';
+
+-- name: bound_to
+-- The agent that a token is bound to.
+SELECT agent FROM tokens WHERE token = ?;
+
+-- name: enrol
+-- The first key that comes with an agent's id counts. (agent, key)
+INSERT OR IGNORE INTO enrolments (agent, key) VALUES (?, ?);
+
+-- name: enrolled_key
+-- The key that counts for an agent.
+SELECT key FROM enrolments WHERE agent = ?;
+
+-- name: forget_enrolment
+-- Whatever key comes next with this agent's id counts.
+DELETE FROM enrolments WHERE agent = ?;
+
+-- name: drop_credentials
+-- Those that ended by themselves before a time; a revoked one keeps its agent out, and stays.
+DELETE FROM tokens WHERE parent != 0 AND revoked_at = 0 AND expires_at < ?;
+
+-- name: add_secrets
+-- The fields of SecretsRow.
+INSERT INTO secrets (job, sealed) VALUES ROWS(2);
+
+-- name: secrets
+-- What a job's secrets are sealed into.
+SELECT sealed FROM secrets WHERE job = ?;
 
 -- ===== retention =====
 
@@ -310,6 +343,10 @@ SELECT job, ended_at FROM jobs WHERE state NOT IN ('RUNNING', 'CANCELLING') ORDE
 -- name: drop_job
 -- Takes a job out of sight, if it has ended.
 DELETE FROM jobs WHERE job = ? AND state NOT IN ('RUNNING', 'CANCELLING');
+
+-- name: drop_secrets
+-- Nobody can run it again.
+DELETE FROM secrets WHERE job = ?;
 
 -- name: drop_key
 -- Its Idempotency-Key may be used again.

@@ -49,6 +49,7 @@ __all__ = [
     "moment",
     "nodes",
     "outputs",
+    "secrets",
     "serials",
     "task",
     "tasks",
@@ -286,5 +287,10 @@ def outputs(connection: sqlite3.Connection, attempt: int, stream: int, offset: i
     return [OutputRow(*row) for row in rows]
 
 
+def secrets(connection: sqlite3.Connection, job: int) -> bytes:
+    row = connection.execute(SQL["secrets"], (job,)).fetchone()
+    return row[0] if row is not None else b""
+
+
 def tokens(connection: sqlite3.Connection) -> list[TokenRow]:
-    return [TokenRow(*row) for row in connection.execute(SQL["tokens"])]
+    return [TokenRow(*row[:9], bool(row[9]), row[10]) for row in connection.execute(SQL["tokens"])]

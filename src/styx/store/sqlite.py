@@ -223,6 +223,21 @@ class SqliteStore:
     async def revoke_token(self, token: int, at: int) -> bool:
         return await self._writer.run(_revoke_token, token, at)
 
+    async def bind_token(self, token: int, agent: str) -> str:
+        return await self._writer.run(_bind_token, token, agent)
+
+    async def enrol(self, agent: str, key: bytes) -> bytes:
+        return await self._writer.run(_enrol, agent, key)
+
+    async def forget_enrolment(self, agent: str) -> None:
+        await self._writer.run(_execute, "forget_enrolment", (agent,))
+
+    async def drop_credentials(self, before: int) -> None:
+        await self._writer.run(_execute, "drop_credentials", (before,))
+
+    async def secrets(self, job: int) -> bytes:
+        return await self._reader.run(read.secrets, job)
+
     # --- retention and copies ------------------------------------------------------------------------------------
 
     async def prune(self, *, ended_before: int, keep_bytes: int = 0, limit: int = 100) -> tuple[int, list[int]]:
@@ -280,3 +295,18 @@ def _add_token(connection: sqlite3.Connection, row: TokenRow) -> TokenRow:
 
 def _revoke_token(connection: sqlite3.Connection, token: int, at: int) -> bool:
     return connection.execute(SQL["revoke_token"], (token, at)).rowcount == 1
+
+
+def _bind_token(connection: sqlite3.Connection, token: int, agent: str) -> str:
+    connection.execute(SQL["bind_token"], (token, agent))
+    row = connection.execute(SQL["bound_to"], (token,)).fetchone()
+    return str(row[0]) if row is not None else ""
+
+
+def _enrol(connection: sqlite3.Connection, agent: str, key: bytes) -> bytes:
+    connection.execute(SQL["enrol"], (agent, key))
+    return bytes(connection.execute(SQL["enrolled_key"], (agent,)).fetchone()[0])
+
+
+def _execute(connection: sqlite3.Connection, name: str, arguments: tuple[object, ...]) -> None:
+    connection.execute(SQL[name], arguments)

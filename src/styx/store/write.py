@@ -87,6 +87,8 @@ def write(connection: sqlite3.Connection, epoch: int, batch: Batch) -> None:
         if batch.marks:
             latest = {mark.agent: mark for mark in batch.marks}
             _insert(connection, "set_mark", map(astuple, latest.values()))
+        if batch.secrets:
+            _insert(connection, "add_secrets", map(astuple, batch.secrets))
         connection.execute("COMMIT")
     except BaseException:
         # Some errors (no room among them) have made SQLite roll back by itself.

@@ -719,6 +719,50 @@ class StoreContract:
 
         self.run(tmp_path, scene)
 
+    def test_a_token_is_bound_to_the_first_agent(self, tmp_path: Path) -> None:
+        async def scene(store: Store, epoch: int) -> None:
+            join = await store.add_token(TokenRow(0, "j", "join", b"\x00" * 32, AT, 0, pool="p", single=True))
+            assert await store.tokens() == [join]
+            assert await store.bind_token(join.token, "a") == "a"
+            assert await store.bind_token(join.token, "b") == "a"
+            assert await store.bind_token(99, "b") == ""
+            assert [(row.agent, row.pool, row.single) for row in await store.tokens()] == [("a", "p", True)]
+            assert await store.enrol("a", b"key") == b"key"
+            assert await store.enrol("a", b"other") == b"key"
+            await store.forget_enrolment("a")
+            assert await store.enrol("a", b"other") == b"other"
+
+        self.run(tmp_path, scene)
+
+    def test_ended_credentials_are_dropped_and_revoked_ones_stay(self, tmp_path: Path) -> None:
+        async def scene(store: Store, epoch: int) -> None:
+            rows = [
+                TokenRow(0, "plain", "agent", b"\x00" * 32, AT, AT + 1),
+                TokenRow(0, "ended", "agent", b"\x01" * 32, AT, AT + 1, parent=1),
+                TokenRow(0, "good", "agent", b"\x02" * 32, AT, AT + 9, parent=1),
+                TokenRow(0, "revoked", "agent", b"\x03" * 32, AT, AT + 1, AT, parent=1),
+            ]
+            for row in rows:
+                await store.add_token(row)
+            await store.drop_credentials(AT + 5)
+            assert [row.name for row in await store.tokens()] == ["plain", "good", "revoked"]
+
+        self.run(tmp_path, scene)
+
+    # --- secrets -------------------------------------------------------------------------------------------------
+
+    def test_secrets_come_with_the_acceptance_and_go_with_the_job(self, tmp_path: Path) -> None:
+        async def scene(store: Store, epoch: int) -> None:
+            assert await store.secrets(1) == b""
+            sealed = (SecretsRow(1, b"one"), SecretsRow(2, b"two"))
+            await store.commit(epoch, Batch([*submitted(1), *submitted(2)], secrets=sealed))
+            await store.commit(epoch, Batch([job_ended(1, AT + 1)]))
+            assert (await store.secrets(1), await store.secrets(2)) == (b"one", b"two")
+            assert (await store.prune(ended_before=AT + 2))[0] == 1
+            assert (await store.secrets(1), await store.secrets(2)) == (b"", b"two")
+
+        self.run(tmp_path, scene)
+
     # --- retention -----------------------------------------------------------------------------------------------
 
     async def _old_jobs(self, store: Store, epoch: int) -> None:
