@@ -157,7 +157,7 @@ class Cluster:
         found = []
         for process in psutil.process_iter(["cmdline"]):
             line = process.info["cmdline"] or []
-            if "styx.agent.owner" in line and any(str(self.home) in part for part in line):
+            if all(any(mark in part for part in line) for mark in ("styx.agent.owner", f"{self.home}/agents/")):
                 found.append(process)
         return found
 
