@@ -1,0 +1,359 @@
+"""The books that a run is judged by: what is durable, what programs did, and what follows from both.
+
+The ledger keeps its own account of every element from the durable records alone, by rules written down anew here, and sees
+programs start and end where they really run. Whatever does not add up is told to `wrong`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from styx.core.records import (
+    AttemptAssigned,
+    AttemptCancelling,
+    AttemptEnded,
+    AttemptStarted,
+    JobAccepted,
+    JobCancelling,
+    JobEnded,
+    JobRevived,
+    JobUnstagedRecord,
+    NodeLinked,
+    Record,
+    Span,
+    SpansEnded,
+    SpansReset,
+    TasksStaged,
+)
+from styx.core.resources import Resources
+from styx.core.spec import TaskSpec, When
+from styx.core.states import JobState, Outcome, TaskState
+from styx.testing.simulator.owner import Program, Witness
+
+__all__ = ["Entry", "Ledger"]
+
+Element = tuple[int, int, int]
+
+
+class _Task:
+    def __init__(self, spec: TaskSpec, needs: tuple[int, ...]) -> None:
+        self.spec = spec
+        self.needs = needs
+        self.ended: dict[int, TaskState] = {}  # by element
+        self.numbers: dict[int, int] = {}
+        self.spent: dict[int, int] = {}
+        self.lost: dict[int, int] = {}
+        self.results: dict[int, bytes] = {}
+
+    @property
+    def open(self) -> bool:
+        return len(self.ended) < self.spec.size
+
+    @property
+    def satisfies(self) -> bool:
+        """Whether those that want success may start."""
+        good = {TaskState.SUCCEEDED, TaskState.FAILED} if self.spec.allow_failure else {TaskState.SUCCEEDED}
+        return not self.open and all(state in good for state in self.ended.values())
+
+
+class _Job:
+    def __init__(self) -> None:
+        self.tasks: list[_Task] = []
+        self.accepted = False
+        self.cancelling = False
+        self.state: JobState | None = None  # once it has ended
+
+
+class Entry:
+    """An attempt in the books."""
+
+    def __init__(self, record: AttemptAssigned, spec: TaskSpec) -> None:
+        self.record = record
+        self.spec = spec
+        self.started = False
+        self.cancelling = False
+        self.ended: AttemptEnded | None = None
+
+    @property
+    def element(self) -> Element:
+        return self.record.job, self.record.task, self.record.index
+
+
+class Ledger(Witness):
+    """`files` gives what lies in a $STYX_RESULTS folder of a machine, `capacity` what a machine has."""
+
+    def __init__(
+        self,
+        wrong: Callable[[str], None],
+        note: Callable[..., None],
+        files: Callable[[str, str], dict[str, bytes]],
+        capacity: Callable[[str], Resources],
+    ) -> None:
+        self._wrong = wrong
+        self._note = note
+        self._files = files
+        self._capacity = capacity
+        self.jobs: dict[int, _Job] = {}
+        self.keys: dict[str, int] = {}
+        self.attempts: dict[int, Entry] = {}
+        self.live: dict[Element, int] = {}
+        self.machines: dict[int, str] = {}  # by node
+        self.programs: dict[int, Program] = {}  # all that ever started
+        self.running: dict[int, str] = {}  # attempt -> machine
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            TasksStaged: self._staged,
+            JobUnstagedRecord: self._unstaged,
+            JobAccepted: self._accepted,
+            JobCancelling: self._cancelling,
+            JobRevived: self._revived,
+            JobEnded: self._job_ended,
+            AttemptAssigned: self._assigned,
+            AttemptStarted: self._started,
+            AttemptCancelling: self._attempt_cancelling,
+            AttemptEnded: self._ended,
+            SpansEnded: self._spans_ended,
+            SpansReset: self._spans_reset,
+            NodeLinked: self._linked,
+        }
+
+    def durable(self, records: Sequence[Record]) -> None:
+        """These are on disk."""
+        handlers = self._handlers
+        for record in records:
+            handler = handlers.get(type(record))
+            if handler is not None:
+                handler(record)
+
+    # -- jobs -------------------------------------------------------------------------------------------------------
+
+    def _staged(self, record: TasksStaged) -> None:
+        job = self.jobs.setdefault(record.job, _Job())
+        job.tasks += [_Task(spec, needs) for spec, needs in zip(record.tasks, record.needs, strict=True)]
+
+    def _unstaged(self, record: JobUnstagedRecord) -> None:
+        job = self.jobs.pop(record.job, None)
+        if job is not None and job.accepted:
+            self._wrong(f"job {record.job} was dropped after it had been accepted")
+
+    def _accepted(self, record: JobAccepted) -> None:
+        self._note("job %d (%s) is accepted", record.job, record.spec.name)
+        job = self.jobs[record.job]
+        if job.accepted:
+            self._wrong(f"job {record.job} was accepted twice")
+        if len(job.tasks) != record.tasks:
+            self._wrong(f"job {record.job} was accepted with {record.tasks} tasks, {len(job.tasks)} were staged")
+        job.accepted = True
+        if record.key:
+            if record.key in self.keys:
+                self._wrong(f"jobs {self.keys[record.key]} and {record.job} came with the same key {record.key!r}")
+            self.keys[record.key] = record.job
+
+    def _cancelling(self, record: JobCancelling) -> None:
+        self._note("job %d is being cancelled: %s", record.job, record.reason)
+        self.jobs[record.job].cancelling = True
+
+    def _revived(self, record: JobRevived) -> None:
+        job = self.jobs[record.job]
+        if job.state is None:
+            self._wrong(f"job {record.job} was revived, but it had not ended")
+        job.state, job.cancelling = None, False
+
+    def _job_ended(self, record: JobEnded) -> None:
+        self._note("job %d has ended: %s", record.job, record.state)
+        job = self.jobs[record.job]
+        if job.state is not None:
+            self._wrong(f"job {record.job} ended twice")
+        job.state = record.state
+        for task in job.tasks:
+            if task.open:
+                self._wrong(f"job {record.job} has ended, and elements of {task.spec.name} have not")
+        if job.cancelling and record.state != JobState.CANCELLED:
+            self._wrong(f"job {record.job} was cancelled and ended {record.state}")
+        counts = [0] * len(TaskState)
+        for task in job.tasks:
+            for state in task.ended.values():
+                counts[state] += 1
+        if tuple(counts) != record.counts:
+            self._wrong(f"job {record.job} ended with counts {record.counts}, its elements say {counts}")
+
+    # -- elements ---------------------------------------------------------------------------------------------------
+
+    def _assigned(self, record: AttemptAssigned) -> None:
+        job = self.jobs[record.job]
+        task = job.tasks[record.task]
+        element = record.job, record.task, record.index
+        name = f"attempt {record.attempt} of {element}"
+        if not job.accepted or job.state is not None:
+            self._wrong(f"{name} was given out, its job is not live")
+        if job.cancelling:
+            self._wrong(f"{name} was given out after its job was cancelled")
+        if record.attempt in self.attempts:
+            self._wrong(f"{name}: the number was given out before")
+        if element in self.live:
+            self._wrong(f"{name} was given out while attempt {self.live[element]} is under way")
+        if record.index in task.ended:
+            self._wrong(f"{name} was given out, but the element is {task.ended[record.index].name}")
+        for need in task.needs:
+            other = job.tasks[need]
+            if other.open or (task.spec.when == When.SUCCESS and not other.satisfies):
+                self._wrong(f"{name} was given out before {other.spec.name} had ended as it must")
+        if record.number != task.numbers.get(record.index, 0) + 1:
+            self._wrong(f"{name} has number {record.number} after {task.numbers.get(record.index, 0)}")
+        task.numbers[record.index] = record.number
+        self.attempts[record.attempt] = Entry(record, task.spec)
+        self.live[element] = record.attempt
+
+    def _started(self, record: AttemptStarted) -> None:
+        entry = self.attempts[record.attempt]
+        if entry.ended is not None:
+            self._wrong(f"attempt {record.attempt} is said to have started after its end")
+        if record.attempt not in self.programs:
+            self._wrong(f"attempt {record.attempt} is said to have started, but nothing of it ever ran")
+
+    def _attempt_cancelling(self, record: AttemptCancelling) -> None:
+        self.attempts[record.attempt].cancelling = True
+
+    def _ended(self, record: AttemptEnded) -> None:
+        entry = self.attempts.get(record.attempt)
+        name = f"attempt {record.attempt} of {record.job, record.task, record.index}"
+        if entry is None:
+            self._wrong(f"{name} ended and was never given out")
+            return
+        self._note("%s has ended: %s %d, it is %s", name, record.outcome.name, record.code, record.state.name)
+        if entry.ended is not None:
+            self._wrong(f"{name} has two ends: {entry.ended} and {record}")
+        entry.ended = record
+        self.live.pop(entry.element, None)
+        task = self.jobs[record.job].tasks[record.task]
+        if entry.cancelling and record.state != TaskState.CANCELLED:
+            self._wrong(f"{name} was cancelled and became {record.state.name}")
+        if record.outcome != Outcome.LOST:
+            self._compare(record, name)
+        if record.result:
+            task.results[record.index] = record.result
+        elif record.index in task.results:
+            del task.results[record.index]
+        self._count(record, task, name)
+        if record.state.ended:
+            self._close(task, record.index, record.state, name)
+
+    def _compare(self, record: AttemptEnded, name: str) -> None:
+        """An end that was reported is one that happened."""
+        program = self.programs.get(record.attempt)
+        if record.attempt in self.running:
+            self._wrong(f"{name} is {record.outcome.name} in the books and runs on {self.running[record.attempt]}")
+        elif record.outcome in {Outcome.EXITED, Outcome.TIMED_OUT}:
+            if program is None:
+                self._wrong(f"{name} is {record.outcome.name}, but nothing of it ever ran")
+            elif (program.outcome, program.code, program.written) != (record.outcome, record.code, record.stdout):
+                self._wrong(
+                    f"{name} is {record.outcome.name} {record.code} with {record.stdout} bytes in the books, it was "
+                    f"{program.outcome!r} {program.code} with {program.written}"
+                )
+        elif record.outcome == Outcome.REJECTED and program is not None:
+            self._wrong(f"{name} is REJECTED, but it ran")
+
+    def _count(self, record: AttemptEnded, task: _Task, name: str) -> None:
+        spec, index = task.spec, record.index
+        if record.state == TaskState.SUCCEEDED and (record.outcome, record.code) != (Outcome.EXITED, 0):
+            self._wrong(f"{name} succeeded as {record.outcome.name} {record.code}")
+        if record.spent:
+            task.spent[index] = task.spent.get(index, 0) + 1
+            if task.spent[index] > spec.retries:
+                self._wrong(f"{name} used retry {task.spent[index]} of {spec.retries}")
+        if record.outcome == Outcome.LOST:
+            if record.spent:
+                self._wrong(f"{name} was lost and used up a retry")
+            task.lost[index] = task.lost.get(index, 0) + 1
+            if not record.state.ended and task.lost[index] > spec.max_lost:
+                self._wrong(f"{name} was lost {task.lost[index]} times and goes on, {spec.max_lost} are forgiven")
+        if record.state == TaskState.FAILED:
+            failed_for_good = record.outcome in {Outcome.EXITED, Outcome.TIMED_OUT}
+            if failed_for_good and task.spent.get(index, 0) < spec.retries:
+                self._wrong(f"{name} failed with retries left")
+
+    def _close(self, task: _Task, index: int, state: TaskState, name: str) -> None:
+        if index in task.ended:
+            self._wrong(f"{name} became {state.name} after it was {task.ended[index].name}")
+        task.ended[index] = state
+
+    def _elements(self, job: int, spans: tuple[Span, ...]) -> list[Element]:
+        return [(job, task, index) for task, first, count in spans for index in range(first, first + count)]
+
+    def _spans_ended(self, record: SpansEnded) -> None:
+        job = self.jobs[record.job]
+        for element in self._elements(record.job, record.spans):
+            task = job.tasks[element[1]]
+            if element in self.live:
+                self._wrong(f"{element} became {record.state.name} while attempt {self.live[element]} is under way")
+            if record.state == TaskState.SKIPPED and all(job.tasks[need].satisfies for need in task.needs):
+                self._wrong(f"{element} was skipped although all it needs succeeded")
+            self._close(task, element[2], record.state, str(element))
+
+    def _spans_reset(self, record: SpansReset) -> None:
+        for _, ordinal, index in self._elements(record.job, record.spans):
+            task = self.jobs[record.job].tasks[ordinal]
+            if task.ended.pop(index, None) is None:
+                self._wrong(f"{record.job, ordinal, index} was reset and had not ended")
+            task.spent.pop(index, None)
+            task.lost.pop(index, None)
+
+    def _linked(self, record: NodeLinked) -> None:
+        self.machines[record.node] = record.name
+
+    # -- programs ---------------------------------------------------------------------------------------------------
+
+    def started(self, program: Program, machine: str) -> None:
+        attempt = program.attempt
+        self._note("%s starts attempt %d", machine, attempt)
+        entry = self.attempts.get(attempt)
+        if entry is None:
+            self._wrong(f"attempt {attempt} runs on {machine} and is not on the server's disk")
+            return
+        if self.machines.get(entry.record.node) != machine:
+            self._wrong(f"attempt {attempt} runs on {machine}, it was given to {self.machines.get(entry.record.node)}")
+        if attempt in self.programs:
+            self._wrong(f"attempt {attempt} was started twice")
+        if entry.ended is not None and entry.ended.outcome != Outcome.LOST:
+            self._wrong(f"attempt {attempt} starts after its end: {entry.ended.outcome.name}")
+        for other in self.running:
+            books = self.attempts.get(other)
+            if books is not None and books.element == entry.element:
+                lost = books.ended is not None and books.ended.outcome == Outcome.LOST
+                mine = entry.ended is not None and entry.ended.outcome == Outcome.LOST
+                if not lost and not mine:
+                    self._wrong(f"attempts {other} and {attempt} of {entry.element} run at once, and neither is lost")
+        self.programs[attempt] = program
+        self.running[attempt] = machine
+        self._check_room(machine)
+        self._check_results(program, machine, entry)
+
+    def ended(self, program: Program, machine: str) -> None:
+        self._note("attempt %d has ended on %s", program.attempt, machine)
+        self.running.pop(program.attempt, None)
+
+    def _check_room(self, machine: str) -> None:
+        used = Resources(0)
+        for attempt, where in self.running.items():
+            if where == machine:
+                used = used.plus(self.attempts[attempt].spec.resources)
+        if not used.fits(self._capacity(machine)):
+            self._wrong(f"programs on {machine} use {used}, it has {self._capacity(machine)}")
+
+    def _check_results(self, program: Program, machine: str, entry: Entry) -> None:
+        if entry.ended is not None:
+            return  # it was lost in the meantime, and what it needs may have run again
+        job = self.jobs[entry.record.job]
+        wanted: dict[str, bytes] = {}
+        for need in job.tasks[entry.record.task].needs:
+            other = job.tasks[need]
+            for index, result in other.results.items():
+                wanted[f"{other.spec.name}.{index}" if other.spec.array else other.spec.name] = result
+        if wanted:
+            found = self._files(machine, program.results) if program.results else {}
+            for name, content in wanted.items():
+                if found.get(name) != content:
+                    self._wrong(
+                        f"attempt {program.attempt} finds {found.get(name)!r} in $STYX_RESULTS/{name}, not {content!r}"
+                    )

@@ -1,0 +1,609 @@
+"""One run: the cluster of a plan, what is done to it, and whether everything held.
+
+    report = Simulator(seed).run()
+    assert report.violation == "", report.script
+
+The shipping shell (engine, loop, committer, hub, links, leases, dispatch, collector, output) and the shipping agent (session, runner)
+run in one event loop in virtual time. After the plan's window all faults end, everybody comes back, and all accepted work must
+come to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from random import Random
+from typing import Any
+
+import msgspec
+
+from styx.core.apply import BrokenInvariant
+from styx.core.effects import Step
+from styx.core.engine import Engine
+from styx.core.events import AgentLost, AgentSuspected, Continued, Event, PlacementDue, TimerFired
+from styx.core.invariants import check, snapshot
+from styx.core.records import Record
+from styx.core.states import NodeState, Outcome, TaskState
+from styx.core.world import World
+from styx.errors import Busy, StoreError, StyxError, Unreachable
+from styx.protocol.codec import decode_server
+from styx.protocol.messages import Ack, Forget, OutputAck, Start, Welcome
+from styx.runtime.shell import ShellSettings
+from styx.store.base import Batch
+from styx.testing.simulator.disk import Disk, Segments
+from styx.testing.simulator.ledger import Ledger
+from styx.testing.simulator.listening import Listening
+from styx.testing.simulator.machine import Machine
+from styx.testing.simulator.network import Network
+from styx.testing.simulator.owner import output_of
+from styx.testing.simulator.plan import Item, Plan, draw
+from styx.testing.simulator.process import task_factory
+from styx.testing.simulator.server import Server, Verbs
+from styx.testing.simulator.timeloop import Stuck, TimeLoop
+
+__all__ = ["Report", "Simulator"]
+
+PATIENCE = 3_600_000  # milliseconds after the last fault in which everything must have ended
+_BACKOFF, _READY = bytes([TaskState.BACKOFF]), bytes([TaskState.READY])
+REBUILT = 0.03  # share of the commits after which the world is rebuilt from the store and compared
+
+
+class Report(msgspec.Struct, frozen=True):
+    """How a run went. `violation` says what did not hold, and is empty when everything did. `digest` is of all durable records."""
+
+    seed: int
+    violation: str
+    script: str
+    digest: str
+    attempts: int
+    commits: int
+    lasted: int  # virtual milliseconds
+
+
+class Violation(Exception):
+    """Something did not hold."""
+
+
+class Simulator:
+    """A run of `seed`, or of a plan that was made from one by leaving things out."""
+
+    def __init__(self, seed: int = 0, *, plan: Plan | None = None) -> None:
+        self.plan = draw(seed) if plan is None else plan
+        chance = Random(~self.plan.seed)
+        self._chance = chance
+        self._loop = TimeLoop(lambda: chance.random() * 0.002)
+        self._loop.set_task_factory(task_factory)
+        self._loop.set_exception_handler(self._unhandled)
+        self._script: list[tuple[int, str, tuple[Any, ...]]] = []
+        self._records: list[Record] = []
+        self._over: asyncio.Future[None]
+        self._commits = 0
+        self._crash_in = 0  # crash points until the server is killed
+        self._jobs: dict[int, str] = {}  # submission -> the job's id
+        self._callers: list[asyncio.Task[None]] = []
+        self._listening = Listening()
+        self.ledger = Ledger(self._wrong, self._note, self._files, lambda name: self.machines[name].capacity)
+        self.network = Network(self._loop, chance, on_sent=self._sent, on_heard=self._heard)
+        self.network.slow = self.plan.slow_network
+        self.disk = Disk(chance, self._point, self._durable)
+        self.disk.slow = self.plan.slow_disk
+        self.segments = Segments(self.disk)
+        self.server = Server(
+            self._loop,
+            chance,
+            ShellSettings(core=self.plan.core, links=self.plan.links),
+            disk=self.disk,
+            segments=self.segments,
+            stepped=self._stepped,
+            point=self._point,
+            ready=self._ready,
+            wrong=self._wrong,
+        )
+        self.machines = {
+            place.name: Machine(
+                place.name,
+                place.capacity,
+                place.labels,
+                place.window,
+                loop=self._loop,
+                network=self.network,
+                server=self.server,
+                witness=self.ledger,
+                chance=chance,
+                wrong=self._wrong,
+            )
+            for place in self.plan.places
+        }
+        self._acts: dict[str, Callable[[Item], Coroutine[Any, Any, None]]] = {
+            "submit": self._submit,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "cut": self._cut,
+            "break": self._break,
+            "crash agent": self._crash_agent,
+            "kill owner": self._kill_owner,
+            "break owner": self._break_owner,
+            "reboot": self._reboot,
+            "drain": self._drain,
+            "crash server": self._crash_server,
+            "stop server": self._stop_server,
+            "stall server": self._stall_server,
+            "suspend": self._suspend,
+            "disk full": self._disk_full,
+            "slow disk": self._slow_disk,
+        }
+
+    def run(self) -> Report:
+        """Let it happen. Never raises because of what was found: that is in the report."""
+        logger = logging.getLogger("styx")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL + 1)
+        violation = ""
+        try:
+            asyncio.set_event_loop(self._loop)
+            self._loop.run_until_complete(self._play())
+        except Violation as found:
+            violation = str(found)
+        except Stuck:
+            violation = "everybody waits, and nothing will ever happen"
+        finally:
+            logger.setLevel(level)
+            self._end()
+        return Report(
+            self.plan.seed,
+            violation,
+            self._told(violation),
+            hashlib.sha256(repr(self._records).encode()).hexdigest() if self.digesting else "",
+            len(self.ledger.attempts),
+            self._commits,
+            self._loop.now(),
+        )
+
+    digesting = False
+    """Whether the report is to carry a digest, which costs as much as the run."""
+
+    def _end(self) -> None:
+        """Let go of everything; nothing that happens from now on counts."""
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.set_exception_handler(lambda loop, context: None)
+        self._loop.call_later(0.001, self._loop.stop)
+        self._loop.run_forever()
+        asyncio.set_event_loop(None)
+        self._loop.close()
+
+    async def _play(self) -> None:
+        self._over = self._loop.create_future()
+        self.server.start()
+        for machine in self.machines.values():
+            machine.start()
+        for item in self.plan.items:
+            self._loop.call_later(item.at / 1_000, self._begin, item)
+        everything = self._loop.create_task(self._to_the_end())
+        await asyncio.wait([everything, self._over], return_when=asyncio.FIRST_COMPLETED)
+        if self._over.done():
+            self._over.result()
+        everything.result()
+
+    async def _to_the_end(self) -> None:
+        last = max((item.at + item.lasts for item in self.plan.items), default=0)
+        await asyncio.sleep(max(last, self.plan.window) / 1_000)
+        await self._heal()
+        for _ in range(PATIENCE // 1_000):
+            if self._at_rest():
+                await asyncio.sleep(0.5)  # what is on its way arrives
+                if self._at_rest():
+                    await self._audit()
+                    return
+            await asyncio.sleep(1 if self._loop.now() < last + 200_000 else 20)
+        self._wrong(f"an hour after the last fault not everything has ended: {self._unrest()}")
+
+    def _begin(self, item: Item) -> None:
+        self._note("> %s", item)
+        self._callers.append(self._loop.create_task(self._acts[item.kind](item)))
+
+    # -- what is done to it -----------------------------------------------------------------------------------------
+
+    async def _ask(self, what: str, verb: Callable[[Verbs], Awaitable[Any]], again: bool) -> Any:
+        """A caller that tries until it has an answer, if it may; None when it has none."""
+        while True:
+            try:
+                answer = await self.server.call(verb)
+            except (Unreachable, Busy, StoreError) as error:
+                self._note("%s: %s", what, error)
+                if not again:
+                    return None
+                await asyncio.sleep(1 + self._chance.random())
+            except StyxError as error:
+                self._note("%s: refused: %s", what, error)
+                return None
+            else:
+                return answer
+
+    async def _submit(self, item: Item) -> None:
+        job = item.job
+        assert job is not None
+        created = await self._ask(job.name, lambda verbs: verbs.submissions.submit(job, key=item.key), bool(item.key))
+        if created is None:
+            return
+        self._note("%s is job %s", job.name, created.job_id)
+        if self._jobs.setdefault(item.number, created.job_id) != created.job_id:
+            self._wrong(f"submission {item.number} became {self._jobs[item.number]} and {created.job_id}")
+        if await self.disk.find_jobs(created.job_id.replace("-", "")[:31]) == []:
+            self._wrong(f"job {created.job_id} was answered and is not on the disk")
+
+    async def _cancel(self, item: Item) -> None:
+        reference = self._reference(item)
+        if reference:
+            done = await self._ask(f"cancel {reference}", lambda verbs: verbs.wishes.cancel(reference, ""), True)
+            self._note("cancel %s: %s", reference, done)
+
+    async def _retry(self, item: Item) -> None:
+        reference = self._reference(item)
+        if reference:
+            reference = reference.partition(".")[0]
+            failed = item.how == "failed"
+            count = await self._ask(
+                f"retry {reference}", lambda verbs: verbs.wishes.retry(reference, failed=failed, start=""), False
+            )
+            self._note("retry %s: %s", reference, count)
+
+    def _reference(self, item: Item) -> str:
+        submission, task, index = item.target
+        job = self._jobs.get(submission, "")
+        if not job or task < 0:
+            return job
+        return f"{job}/t{task}" if index < 0 else f"{job}/t{task}.{index}"
+
+    async def _cut(self, item: Item) -> None:
+        for name in item.who:
+            self.network.sever(name)
+        await asyncio.sleep(item.lasts / 1_000)
+        for name in item.who:
+            self.network.heal(name)
+        self._note("< cut of %s", item.who)
+
+    async def _break(self, item: Item) -> None:
+        for name in item.who:
+            for wire in self.network.of(name):
+                wire.reset(self._chance, item.how)
+
+    async def _crash_agent(self, item: Item) -> None:
+        for name in item.who:
+            self.machines[name].crash()
+        await asyncio.sleep(item.lasts / 1_000)
+        self._back(item)
+
+    async def _kill_owner(self, item: Item) -> None:
+        for name in item.who:
+            self.machines[name].kill_owner()
+
+    async def _break_owner(self, item: Item) -> None:
+        for name in item.who:
+            self.machines[name].snap_owner()
+
+    async def _reboot(self, item: Item) -> None:
+        for name in item.who:
+            self.machines[name].reboot()
+        await asyncio.sleep(item.lasts / 1_000)
+        self._back(item)
+
+    async def _drain(self, item: Item) -> None:
+        for name in item.who:
+            self.machines[name].drain()
+
+    def _back(self, item: Item) -> None:
+        for name in item.who:
+            self._note("< %s starts again", name)
+            self.machines[name].start()
+
+    async def _crash_server(self, item: Item) -> None:
+        if item.number:
+            self._crash_in = item.number
+            await asyncio.sleep(5)
+            if not self._crash_in:  # it came to that point, and was killed
+                await asyncio.sleep(item.lasts / 1_000)
+                self._start_server()
+            self._crash_in = 0
+            return
+        self._kill_server("at once")
+        await asyncio.sleep(item.lasts / 1_000)
+        self._start_server()
+
+    async def _stop_server(self, item: Item) -> None:
+        await self.server.stop()
+        self._listening.pause(self._loop.now())
+        self._note("the server has shut down")
+        await asyncio.sleep(item.lasts / 1_000)
+        self._start_server()
+
+    async def _stall_server(self, item: Item) -> None:
+        process = self.server.process
+        if process is None or not process.alive or process.stalled:
+            return
+        process.stalled = True
+        self._listening.pause(self._loop.now())
+        await asyncio.sleep(item.lasts / 1_000)
+        if process.alive:
+            self._listening.begin(self._loop.now())
+            process.resume(self._chance)
+            self._note("< the server goes on")
+
+    async def _suspend(self, item: Item) -> None:
+        now = self._loop.now()
+        listening = self.server.up
+        self._listening.pause(now)
+        self._loop.jump(item.lasts)
+        if listening:
+            self._listening.begin(self._loop.now())
+
+    async def _disk_full(self, item: Item) -> None:
+        self.disk.full += 1
+        await asyncio.sleep(item.lasts / 1_000)
+        self.disk.full -= 1
+        self._note("< the disk has room again")
+
+    async def _slow_disk(self, item: Item) -> None:
+        self.disk.slow, before = 4.0, self.disk.slow
+        await asyncio.sleep(item.lasts / 1_000)
+        self.disk.slow = before
+
+    def _start_server(self) -> None:
+        if self.server.process is None or not self.server.process.alive:
+            self._note("< the server starts")
+            self.server.start()
+
+    def _kill_server(self, where: str) -> None:
+        if self.server.process is None or not self.server.process.alive:
+            return
+        self._note("the server is killed %s", where)
+        if self.server.shell is not None and not self._committing:
+            self._compare_rebuilt()
+        self._listening.pause(self._loop.now())
+        self.server.kill()
+
+    _committing = False
+
+    def _point(self, where: str) -> None:
+        """The server may be killed here."""
+        if where == "before a commit is durable":
+            self._committing = True
+        if self._crash_in:
+            self._crash_in -= 1
+            if not self._crash_in:
+                self._kill_server(where)
+                raise asyncio.CancelledError
+
+    def _ready(self) -> None:
+        """The server has opened its store, and listens from now on."""
+        self._note("the server is up")
+        self._listening.restarted(self._loop.now())
+        shell = self.server.shell
+        assert shell is not None
+        tick = shell.hub.leases.tick
+
+        def watched(at: int, *, paused: bool = False) -> list[AgentSuspected | AgentLost]:
+            happened = tick(at, paused=paused)
+            for event in happened:
+                if type(event) is AgentLost:
+                    self._lost(event.node)
+            return happened
+
+        setattr(shell.hub.leases, "tick", watched)  # noqa: B010
+
+    async def _heal(self) -> None:
+        """All faults are over, and everybody comes back."""
+        self._note("all faults are over")
+        self._start_server()
+        for machine in self.machines.values():
+            machine.start()
+
+    # -- what must hold ---------------------------------------------------------------------------------------------
+
+    def _stepped(self, engine: Engine, event: Event, step: Step) -> None:
+        """After each step of the core. The world is small, and looked at whole; large ones are looked at now and then."""
+        world = engine.world
+        if world.live > 40 and self._chance.random() * world.live > 20:
+            return
+        try:
+            check(world)
+        except BrokenInvariant as error:
+            self._wrong(f"after {type(event).__name__}: {error}")
+        if type(event) is PlacementDue and not engine.placement_due and not engine.unfinished:
+            self._nobody_waits_for_nothing(engine)
+
+    def _nobody_waits_for_nothing(self, engine: Engine) -> None:
+        """No task waits while a node that could take it at once has room and no other plans."""
+        world = engine.world
+        if not world.counts[TaskState.READY]:
+            return
+        idle = [
+            node
+            for node in world.nodes.values()
+            if node.connected
+            and node.state == NodeState.UP
+            and node.reserved < 0
+            and not node.lost
+            and not node.admission.waiting
+        ]
+        if not idle:
+            return
+        for job in world.jobs.values():
+            if job.cancelling:
+                continue
+            for task in job.tasks:
+                if TaskState.READY in task.states:
+                    for node in idle:
+                        fits = task.spec.resources.fits(node.admission.free)
+                        if fits and all(node.labels.get(name) == value for name, value in task.spec.labels):
+                            self._wrong(f"{task.spec.name} of job {job.serial} waits, and {node.name} has room for it")
+
+    def _durable(self, batch: Batch) -> None:
+        """A batch is on disk."""
+        self._commits += 1
+        self._committing = False
+        self._records += batch.records
+        self.ledger.durable(batch.records)
+        if self._chance.random() < REBUILT:
+            self._compare_rebuilt()
+
+    def _compare_rebuilt(self) -> None:
+        shell = self.server.shell
+        if shell is None or shell.engine.world.staged or shell.engine.unfinished:
+            return
+        engine = Engine(settings=self.plan.core)
+        engine.recover(self.disk.live_records())
+        engine.recovered(self.disk.highest, shell.clock.now())
+        now = shell.clock.now()
+        while engine.unfinished:
+            engine.step(Continued(), now)
+        while engine.wake_at is not None and engine.wake_at <= now:
+            engine.step(TimerFired(), now)
+        lived, rebuilt = _facts(shell.engine.world), _facts(engine.world)
+        if lived != rebuilt:
+            for part, value in lived.items():
+                if value != rebuilt[part]:
+                    self._wrong(f"the rebuilt world differs in {part}: lived {value}, rebuilt {rebuilt[part]}")
+        check(engine.world)
+
+    def _lost(self, node: int) -> None:
+        """The server says that a lease is over: it must have listened for as long, and the agent must know."""
+        shell = self.server.shell
+        assert shell is not None
+        name = self.ledger.machines[node]
+        now = self._loop.now()
+        leases = shell.hub.leases
+        self._note("the lease of %s is over", name)
+        silence = self._listening.silence(name, now)
+        slack = 2 * leases.interval * (self._listening.pauses + 1) + 50
+        if silence < leases.lost - slack:
+            self._wrong(f"{name} is declared lost after a silence of {silence} ms, its lease is {leases.lost} ms")
+        machine = self.machines[name]
+        if machine.up and machine.session is not None and machine.trusts_its_lease(now):
+            self._wrong(f"{name} is declared lost, and still trusts its lease")
+
+    def _heard(self, machine: str) -> None:
+        self._listening.heard(machine, self._loop.now())
+
+    def _sent(self, machine: str, frame: bytes) -> None:
+        """The server says something: what it says must be durable."""
+        disk, ledger = self.disk, self.ledger
+        for message in decode_server(frame):
+            kind = type(message)
+            if kind is Start:
+                for run in message.runs:  # type: ignore[union-attr]
+                    if run.attempt not in ledger.attempts:
+                        self._wrong(f"attempt {run.attempt} is sent to {machine} before it is durable")
+            elif kind is Ack or kind is Welcome:
+                number = message.number if isinstance(message, Ack) else message.acked  # type: ignore[union-attr]
+                mark = disk.mark(f"agent-{machine}")
+                if number and (mark is None or mark.number < number):
+                    self._wrong(f"report {number} of {machine} is acknowledged, on disk is {mark}")
+            elif kind is OutputAck:
+                entry = ledger.attempts.get(message.attempt)  # type: ignore[union-attr]
+                if entry is not None and ledger.machines[entry.record.node] == machine:
+                    there = disk.committed_output(message.attempt, message.stream)  # type: ignore[union-attr]
+                    if message.offset > there:  # type: ignore[union-attr]
+                        self._wrong(
+                            f"output of attempt {entry.record.attempt} is acknowledged too far: {message}, {there}"
+                        )
+            elif kind is Forget:
+                for attempt in message.attempts:  # type: ignore[union-attr]
+                    entry = ledger.attempts.get(attempt)
+                    if entry is not None and entry.ended is None and ledger.machines[entry.record.node] == machine:
+                        self._wrong(f"{machine} is to forget attempt {attempt}, whose end is not durable")
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def _at_rest(self) -> bool:
+        return not self._unrest()
+
+    def _unrest(self) -> str:
+        """What is still going on."""
+        shell = self.server.shell
+        if shell is None or not self.server.up:
+            return "the server is not up"
+        world = shell.engine.world
+        if world.jobs or world.staged:
+            left = {serial: [bytes(task.states) for task in job.tasks] for serial, job in world.jobs.items()}
+            return f"jobs {left}, staged {list(world.staged)}"
+        if not all(caller.done() for caller in self._callers):
+            return f"callers {[str(caller) for caller in self._callers if not caller.done()]}"
+        busy = [name for name, machine in self.machines.items() if not machine.at_rest]
+        return f"machines {busy}" if busy else ""
+
+    async def _audit(self) -> None:
+        """Everything has ended: the books must balance, and the output must be what was printed."""
+        for caller in self._callers:
+            caller.result()
+        self._compare_rebuilt()
+        ledger = self.ledger
+        for serial, job in ledger.jobs.items():
+            if job.accepted and job.state is None:
+                self._wrong(f"job {serial} has not ended")
+        shell = self.server.shell
+        assert shell is not None
+        for attempt, entry in ledger.attempts.items():
+            if entry.ended is None:
+                self._wrong(f"attempt {attempt} has no end")
+            program = ledger.programs.get(attempt)
+            piece = await shell.output.read(attempt, 1, limit=1 << 20)
+            printed = output_of(attempt, program.written) if program is not None else b""
+            lost = entry.ended is not None and entry.ended.outcome == Outcome.LOST
+            if piece.data != printed and not (lost and printed.startswith(piece.data)):
+                self._wrong(f"attempt {attempt} printed {len(printed)} bytes, kept are {len(piece.data)}")
+        name, limit = self.plan.starving
+        if name:
+            self._starved(name, limit)
+
+    def _starved(self, name: str, limit: int) -> None:
+        started = [program.began for program in self.ledger.programs.values() if program.spec.name == name]
+        if not started or min(started) > limit:
+            self._wrong(f"{name} started at {started}, it should have by {limit}")
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    def _files(self, machine: str, folder: str) -> dict[str, bytes]:
+        return self.machines[machine].folders.get(folder, {})
+
+    def _note(self, line: str, *values: Any) -> None:
+        self._script.append((self._loop.now(), line, values))
+
+    def _wrong(self, what: str) -> None:
+        """A violation; the run ends with the first one."""
+        if not self._over.done():
+            self._note("VIOLATION: %s", what)
+            self._over.set_exception(Violation(what))
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, asyncio.CancelledError):
+            self._wrong(f"an error that nobody handled: {context.get('message')}: {error!r}")
+
+    def _told(self, violation: str) -> str:
+        if not violation:
+            return ""
+        plan = self.plan
+        places = ", ".join(f"{p.name} ({p.capacity.cpus / 1_000:g} cpus {dict(p.labels)})" for p in plan.places)
+        lines = [f"seed {plan.seed}: {places}", f"{plan.core}", f"{plan.links}"]
+        lines += [
+            f"{number:4} {at / 1_000:10.3f} s  {line % values if values else line}"
+            for number, (at, line, values) in enumerate(self._script, 1)
+        ]
+        return "\n".join(lines)
+
+
+def _facts(world: World) -> dict[str, Any]:
+    """A snapshot for comparison. That a backoff is over is known only once its timer has fired."""
+    facts = snapshot(world)
+    counts = facts["counts"]
+    counts[TaskState.READY] += counts[TaskState.BACKOFF]
+    counts[TaskState.BACKOFF] = 0
+    for job in facts["jobs"].values():
+        job["tasks"] = [
+            tuple(part.replace(_BACKOFF, _READY) if isinstance(part, bytes) else part for part in task)
+            for task in job["tasks"]
+        ]
+    return facts
