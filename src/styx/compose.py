@@ -24,6 +24,7 @@ from styx.runtime.link import LinkSettings
 from styx.runtime.plane import Plane
 from styx.runtime.shell import Shell, ShellSettings
 from styx.runtime.transport import PipeEnd, pipe
+from styx.runtime.vault import Vault
 from styx.store.base import Store
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class ControlPlane(Plane, Submits):
             home = Path(folder) if folder is not None else Path(stack.enter_context(_temporary()))
             if store is None:
                 store = _store(None if folder is None else home)
-            shell = await Shell.open(store, home / "output", clock=clock, settings=settings or _settings())
+            vault = Vault(None if folder is None else home)
+            shell = await Shell.open(store, home / "output", clock=clock, settings=settings or _settings(), vault=vault)
             stack.push_async_callback(shell.close, "the control plane was closed")
             plane = cls(shell, version=_version())
             if agent:

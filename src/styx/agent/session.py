@@ -425,7 +425,7 @@ class Session:
             self._end_here(attempts, Outcome.REJECTED, "the agent takes nothing new", now)
             return
         folder = self._results.use(message.spec.job, message.spec.task, attempts)
-        out.to_owner.append(OwnerStart(message.spec, runs, folder))
+        out.to_owner.append(OwnerStart(message.spec, runs, folder, message.secrets))
 
     def _end_here(self, attempts: Iterable[int], outcome: Outcome, reason: str, now: int) -> None:
         """Report the end of attempts that the owner does not hold."""

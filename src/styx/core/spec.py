@@ -12,7 +12,7 @@ import msgspec
 
 from styx.core.resources import Resources
 
-__all__ = ["Backoff", "JobSpec", "Priority", "TaskSpec", "When"]
+__all__ = ["Backoff", "JobSpec", "Priority", "SecretFrom", "TaskSpec", "When"]
 
 
 class Priority(IntEnum):
@@ -62,10 +62,19 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     when: When = When.SUCCESS
     allow_failure: bool = False
     exclusive: bool = False  # never to overlap with an earlier attempt of itself
+    secrets: tuple[str, ...] = ()  # names of variables; a spec never carries their values
 
     @property
     def size(self) -> int:
         return self.array or 1
+
+
+class SecretFrom(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Where the submitter takes the value of a secret from: a variable of its environment or, if given, a file."""
+
+    name: str
+    variable: str = ""
+    file: str = ""
 
 
 class JobSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -77,3 +86,4 @@ class JobSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cwd: str = ""  # the caller's folder
     labels: tuple[tuple[str, str], ...] = ()  # free marks for people; placement does not read them
     single: bool = False  # submitted as one task (`POST /tasks`, `styx run COMMAND`), shown so
+    secrets: tuple[SecretFrom, ...] = ()  # for the submitter; empty once the job is accepted

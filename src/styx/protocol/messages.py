@@ -21,7 +21,8 @@ from styx.core.events import AttemptEnding, Held
 from styx.core.resources import Resources
 
 __all__ = [
-    "KEPT_FILES", "OLDEST",
+    "KEPT_FILES",
+    "OLDEST",
     "VERSION",
     "Ack",
     "AgentMessage",
@@ -37,6 +38,7 @@ __all__ = [
     "Refused",
     "Report",
     "Run",
+    "Secret",
     "ServerMessage",
     "Spec",
     "Start",
@@ -157,11 +159,22 @@ class Run(msgspec.Struct, frozen=True, gc=False, array_like=True):
     number: int
 
 
+class Secret(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A variable whose value goes nowhere but into the environment of a program. It is not shown, whoever prints this."""
+
+    name: str
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name!r}, ***)"
+
+
 class Start(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="start"):
     """Server: run these, in this order, as they fit. An attempt that is already held is ignored."""
 
     spec: Spec
     runs: tuple[Run, ...]
+    secrets: tuple[Secret, ...] = ()
 
 
 class Files(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="files"):

@@ -11,7 +11,7 @@ import msgspec
 
 from styx.core.events import AttemptEnding
 from styx.core.resources import Resources
-from styx.protocol.messages import Run, Spec
+from styx.protocol.messages import Run, Secret, Spec
 
 __all__ = [
     "OWNER_VERSION",
@@ -80,11 +80,12 @@ class Configure(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="con
 
 
 class OwnerStart(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="start"):
-    """`results` is the folder for $STYX_RESULTS, or empty when the task needs nothing."""
+    """`results` is the folder for $STYX_RESULTS, or empty when the task needs nothing. `secrets` are kept in memory only."""
 
     spec: Spec
     runs: tuple[Run, ...]
     results: str = ""
+    secrets: tuple[Secret, ...] = ()
 
 
 class OwnerStop(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="stop"):
@@ -119,4 +120,6 @@ class OwnerShutdown(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
 
 
 OwnerToAgent = OwnerHello | OwnerStarted | OwnerOutput | OwnerEnded
-AgentToOwner = Configure | OwnerStart | OwnerStop | OwnerRecall | OwnerForget | OwnerRelease | OwnerShutdown | OwnerLease
+AgentToOwner = (
+    Configure | OwnerStart | OwnerStop | OwnerRecall | OwnerForget | OwnerRelease | OwnerShutdown | OwnerLease
+)

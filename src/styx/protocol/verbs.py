@@ -8,7 +8,7 @@ Errors are those of `styx.errors`: NotFound and AmbiguousId from every `ref`, Sp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from styx.core.spec import JobSpec
@@ -31,9 +31,9 @@ __all__ = ["Verbs"]
 
 
 class Verbs(Protocol):
-    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Created:
-        """Accepted and on disk when this returns. The same `key` with the same spec gives the first answer again; with
-        another one it is a Conflict."""
+    async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
+        """Accepted and on disk when this returns. `secrets` are the values of those that the tasks name. The same `key` with the
+        same spec and values gives the first answer again; with others it is a Conflict."""
         ...
 
     async def plan(self, spec: JobSpec) -> PlanView: ...

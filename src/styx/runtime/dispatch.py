@@ -14,10 +14,12 @@ from styx.core import ids
 from styx.core.effects import Effect, ForgetAttempts, RecallAttempts, StartAttempts, StopAttempts
 from styx.core.records import Record
 from styx.core.world import Node, Task, World
+from styx.errors import StoreError
 from styx.protocol.messages import Files, Forget, Recall, Run, ServerMessage, Spec, Start, Stop
 from styx.runtime.link import Link
 from styx.runtime.links import Hub
 from styx.runtime.results import Results
+from styx.runtime.secrets import Secrets
 
 __all__ = ["Dispatch"]
 
@@ -33,9 +35,10 @@ class Dispatch:
 
     hub: Hub
 
-    def __init__(self, world: World, results: Results) -> None:
+    def __init__(self, world: World, results: Results, secrets: Secrets) -> None:
         self._world = world
         self._results = results
+        self._secrets = secrets
         self._specs: dict[tuple[int, int, str], tuple[Spec, int]] = {}
         self._plain: dict[type, Callable[[tuple[int, ...]], ServerMessage]] = {
             StopAttempts: Stop,
@@ -46,6 +49,7 @@ class Dispatch:
     async def perform(self, records: Sequence[Record], effects: Sequence[Effect]) -> None:
         """Carry out the effects, in their order; `records` are those of the same turn, committed."""
         self._results.note(records)
+        self._secrets.note(records)
         for effect in effects:
             link = self.hub.link(effect.node)
             if link is None:
@@ -84,7 +88,17 @@ class Dispatch:
         if version:
             await self._send_files(link, node, task, version)
         spec, size = self._spec(node, task)
-        self.hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs), 200 + _RUN_HELD * len(runs))
+        if not task.spec.secrets:
+            self.hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs), 200 + _RUN_HELD * len(runs))
+            return
+        try:
+            secrets = await self._secrets.of(task)
+        except StoreError as error:
+            self.hub.give_up(node.id, [run.attempt for run in runs], f"{error.message}; {error.hint}")
+            return
+        size += sum(len(secret.name) + len(secret.value.encode()) + 16 for secret in secrets)
+        held = 200 + _RUN_HELD * len(runs) + 100 * len(secrets)  # the values are those of the job, whoever holds them
+        self.hub.send(node.id, Start(spec, tuple(runs), secrets), size + _RUN_SIZE * len(runs), held)
 
     async def _send_files(self, link: Link, node: Node, task: Task, version: tuple[int, ...]) -> None:
         job, ordinal = task.job.serial, task.ordinal

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Any
 
-from styx.core.events import AgentConnected, AgentDrained, AgentLost, AgentSuspected, AttemptsReported
+from styx.core.events import AgentConnected, AgentDrained, AgentLost, AgentSuspected, AttemptEnding, AttemptsReported
+from styx.core.states import Outcome
 from styx.errors import ProtocolError, StoreError
 from styx.protocol.codec import decode_agent, encode
 from styx.protocol.messages import (
@@ -101,6 +102,11 @@ class Hub:
             link.outbox.put(message, size, held)
             if link.outbox.overflowed:
                 self._end(link, "more waited for it than may")
+
+    def give_up(self, node: int, attempts: Iterable[int], reason: str) -> None:
+        """These cannot be sent to their node, now or ever: they have failed."""
+        endings = tuple(AttemptEnding(attempt, Outcome.EXITED, 1, reason=reason) for attempt in attempts)
+        self._loop.post(AttemptsReported(node, (), endings))
 
     def recover(self) -> None:
         """Begin the leases of all nodes anew: nobody has been heard of since this server started."""
@@ -207,6 +213,8 @@ class Hub:
         )
         self._loop.put(Entry(event, committed=partial(self._welcome, link)))
         known = self._loop.engine.world.by_agent.get(hello.agent)
+        if known is not None and known in self.leases:
+            self.leases.beat(known, self._clock.elapsed())  # not only once its hello is on disk, which may take a while
         if hello.draining and known is not None:
             self._loop.post(AgentDrained(known))  # in the same turn as its hello, before anything is placed
         return link

@@ -27,7 +27,7 @@ from styx.errors import Busy, StoreFull, StyxError
 from styx.runtime.clock import Clock
 from styx.runtime.committer import Committer
 from styx.runtime.timers import Timer
-from styx.store.base import Batch, OutputRow, ReportMark
+from styx.store.base import Batch, OutputRow, ReportMark, SecretsRow
 from styx.telemetry.metrics import Metrics
 
 __all__ = ["Entry", "Loop", "Publisher", "Then"]
@@ -67,12 +67,13 @@ class Outputs(Protocol):
 class Entry:
     """One thing that waits for the next turn: an event, perhaps with the mark of the report that it came in.
 
+    `sealed` are secrets that belong to the job which the core accepts in answer; they are committed with it.
     `then` sees what the core answered to the event and may name the event that follows; it is stepped in the same turn, and
     its answer counts. `committed` is called as soon as the turn is on disk, before effects are performed and callers are
     answered.
     """
 
-    __slots__ = ("answer", "committed", "event", "mark", "result", "then")
+    __slots__ = ("answer", "committed", "event", "mark", "result", "sealed", "then")
 
     def __init__(
         self,
@@ -82,12 +83,14 @@ class Entry:
         mark: ReportMark | None = None,
         committed: Callable[[], None] | None = None,
         then: Then | None = None,
+        sealed: bytes = b"",
     ) -> None:
         self.event = event
         self.answer = answer
         self.mark = mark
         self.committed = committed
         self.then = then
+        self.sealed = sealed
         self.result: Answer = None
 
 
@@ -155,8 +158,9 @@ class Loop:
         self._nudged = True
         self._wake.set()
 
-    async def ask(self, event: Event, then: Then | None = None) -> Accepted | int | bool | None:
-        """Tell the core something and wait until it is on disk. An answer that is an error is raised. For `then` see Entry.
+    async def ask(self, event: Event, then: Then | None = None, sealed: bytes = b"") -> Accepted | int | bool | None:
+        """Tell the core something and wait until it is on disk. An answer that is an error is raised. For `then` and `sealed` see
+        Entry.
 
         Raises StoreFull while the disk is full, and Busy when too many callers wait or the loop has stopped.
         """
@@ -169,7 +173,7 @@ class Loop:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked += 1
         try:
-            self.put(Entry(event, answer=answer, then=then))
+            self.put(Entry(event, answer=answer, then=then, sealed=sealed))
             result = await answer
         finally:
             self._asked -= 1
@@ -262,7 +266,8 @@ class Loop:
             payload, first, last = self._publisher.encode(turn.records, turn.at)
         if turn.records or marks or outputs:
             self._in_flight = True
-            await self.committer.commit(Batch(turn.records, payload, first, last, turn.at, outputs, marks))
+            sealed = _sealed(turn.entries)
+            await self.committer.commit(Batch(turn.records, payload, first, last, turn.at, outputs, marks, sealed))
             self._in_flight = False
         for entry in turn.entries:
             if entry.committed is not None:
@@ -299,3 +304,12 @@ class Loop:
             if entry.answer is not None and not entry.answer.done():
                 entry.answer.set_result(refusal)
         self._mailbox.clear()
+
+
+def _sealed(entries: Sequence[Entry]) -> tuple[SecretsRow, ...]:
+    """The secrets of jobs that were accepted in this turn."""
+    return tuple(
+        SecretsRow(entry.result.job, entry.sealed)
+        for entry in entries
+        if entry.sealed and type(entry.result) is Accepted and not entry.result.again
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -45,15 +45,15 @@ class Plane:
         self.shell = shell
         self._refs = Refs(loop, store)
         self._queries = Queries(loop, store, self._refs)
-        self._submissions = Submissions(loop, store, clock)
+        self._submissions = Submissions(loop, store, clock, shell.secrets)
         self._wishes = Wishes(loop, store, self._refs, shell.results)
         self._planning = Planning(loop, clock, self._refs, self._queries, self._submissions)
         self._logs = Logs(loop, store, self._refs, shell.output, shell.feeds)
         self._tokens = Tokens(store, clock)
         self._upkeep = Upkeep(shell, version)
 
-    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Created:
-        return await self._submissions.submit(spec, key=key)
+    async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
+        return await self._submissions.submit(spec, key=key, secrets=secrets)
 
     async def plan(self, spec: JobSpec) -> PlanView:
         return await self._planning.plan(spec)

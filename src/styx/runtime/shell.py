@@ -32,6 +32,8 @@ from styx.runtime.observers import Observers
 from styx.runtime.output import OutputStore
 from styx.runtime.output.segments import Segments
 from styx.runtime.results import Results
+from styx.runtime.secrets import Secrets
+from styx.runtime.vault import Vault
 from styx.runtime.watch import Watch
 from styx.store.base import Opened, Store
 from styx.telemetry.lag import LagMonitor
@@ -55,7 +57,14 @@ class Shell:
     """Made by `open`, ended by `close`. `output` is the folder for what programs print."""
 
     def __init__(
-        self, store: Store, clock: Clock, engine: Engine, epoch: int, incarnation: str, output: Path | Segments
+        self,
+        store: Store,
+        clock: Clock,
+        engine: Engine,
+        epoch: int,
+        incarnation: str,
+        output: Path | Segments,
+        vault: Vault | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -67,6 +76,7 @@ class Shell:
         self.output = OutputStore(output, store)
         self.collector = Collector(self.output, store, engine.world, self.metrics.output)
         self.results = Results(store)
+        self.secrets = Secrets(store, vault or Vault())
         self.feeds = Feeds(engine.world)
         self.figures = Figures(engine.world, self.metrics)
         self.lag = LagMonitor(self.metrics.lag)
@@ -89,13 +99,16 @@ class Shell:
         settings: ShellSettings | None = None,
         core: type[Engine] = Engine,
         stopwatch: Callable[[], float] = time.perf_counter,
+        vault: Vault | None = None,
     ) -> Shell:
-        """Open the store, rebuild the world from it, and begin to serve. `core` and `stopwatch` (see Loop) are for those who watch
+        """Open the store, rebuild the world from it, and begin to serve. `vault` seals secrets; without one they last as long as
+        this process. `core` and `stopwatch` (see Loop) are for those who watch
         the core at work in virtual time. Raises StoreError."""
         settings = settings or ShellSettings()
         opened = await store.open()
         try:
-            return await cls._open(store, opened, output, clock or BootClock(opened.last_at), settings, core, stopwatch)
+            clock = clock or BootClock(opened.last_at)
+            return await cls._open(store, opened, output, clock, settings, core, stopwatch, vault)
         except BaseException:
             await store.close()
             raise
@@ -110,14 +123,15 @@ class Shell:
         settings: ShellSettings,
         core: type[Engine],
         stopwatch: Callable[[], float],
+        vault: Vault | None,
     ) -> Shell:
         engine = core(settings=settings.core)
-        shell = cls(store, clock, engine, opened.epoch, opened.incarnation, output)
+        shell = cls(store, clock, engine, opened.epoch, opened.incarnation, output, vault)
         async for records in store.load():
             engine.recover(records)
             shell.results.note(records)
         engine.recovered(await store.serials(), clock.now())
-        dispatch = Dispatch(engine.world, shell.results)
+        dispatch = Dispatch(engine.world, shell.results, shell.secrets)
         shell.watch = Watch(engine.world, store, last_event=opened.last_event)
         await shell.watch.recover()
         shell.metrics.readers.read = lambda: shell.watch.readers

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from secrets import randbits
 
 import msgspec
 
@@ -26,6 +26,7 @@ from styx.errors import Conflict, NoFit, Problem, SpecError
 from styx.protocol.http import Created
 from styx.runtime.clock import Clock
 from styx.runtime.loop import Loop
+from styx.runtime.secrets import Secrets, check
 from styx.store.base import JobRow, Store
 
 __all__ = ["Submissions"]
@@ -39,29 +40,40 @@ class Submissions:
     """`entropy` gives so many random bits; they go into the ids of jobs."""
 
     def __init__(
-        self, loop: Loop, store: Store, clock: Clock, *, entropy: Callable[[int], int] = secrets.randbits
+        self,
+        loop: Loop,
+        store: Store,
+        clock: Clock,
+        secrets: Secrets,
+        *,
+        entropy: Callable[[int], int] = randbits,
     ) -> None:
+        self._secrets = secrets
         self._loop = loop
         self._store = store
         self._clock = clock
         self._entropy = entropy
         self._keys: dict[str, tuple[asyncio.Lock, int]] = {}
 
-    async def submit(self, spec: JobSpec, *, key: str = "") -> Created:
-        """Accepted and on disk when this returns.
+    async def submit(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
+        """Accepted and on disk when this returns, with the values of its `secrets` sealed beside it.
 
         Raises SpecError or NoFit with all that is wrong, Conflict when the key came with another spec before, Busy when too
         much is live, StoreFull while the disk is full.
         """
+        spec = msgspec.structs.replace(spec, secrets=())  # where the submitter took them from is not our business
+        values = check(spec.tasks, secrets or {})
         if not key:
-            return await self._submit(spec, "", b"")
+            return await self._submit(spec, "", b"", values)
         digest = await _digest(spec)
+        if values:
+            digest = hashlib.sha256(digest + await self._secrets.vault.fingerprint(values)).digest()
         async with self._only(key):
             await self._loop.settled()
             row = await self._store.job_by_key(key)
             if row is not None:
                 return _again(row, digest, key)
-            return await self._submit(spec, key, digest)
+            return await self._submit(spec, key, digest, values)
 
     async def check(self, spec: JobSpec) -> list[tuple[int, ...]]:
         """The ordinals that each task needs; raises SpecError with everything that is wrong."""
@@ -78,7 +90,7 @@ class Submissions:
             raise SpecError(problems)
         return needs
 
-    async def _submit(self, spec: JobSpec, key: str, digest: bytes) -> Created:
+    async def _submit(self, spec: JobSpec, key: str, digest: bytes, values: Mapping[str, str]) -> Created:
         needs = await self.check(spec)
         misfits: list[Problem] = []
         for first in range(0, len(spec.tasks), CHUNK):
@@ -91,6 +103,7 @@ class Submissions:
         chunks = [slice(first, first + CHUNK) for first in range(0, len(spec.tasks), CHUNK)]
         header = msgspec.structs.replace(spec, tasks=())
         identifier = ids.job_id(self._clock.now(), self._entropy(ids.ENTROPY_BITS))
+        sealed = await self._secrets.seal(identifier, values)
 
         def accept(serial: Answer) -> Event | None:
             return JobSubmitted(serial, identifier, header, key, digest) if type(serial) is int else None
@@ -99,7 +112,8 @@ class Submissions:
         try:
             for number, part in enumerate(chunks, 1):
                 chunk = JobStaged(staging.serial, part.start, spec.tasks[part], tuple(needs[part]))
-                answer = await self._loop.ask(chunk, accept if number == len(chunks) else staging.note)
+                last = number == len(chunks)
+                answer = await self._loop.ask(chunk, accept if last else staging.note, sealed if last else b"")
         finally:
             if not isinstance(answer, Accepted):
                 staging.abandon(self._loop)

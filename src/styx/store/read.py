@@ -293,4 +293,5 @@ def secrets(connection: sqlite3.Connection, job: int) -> bytes:
 
 
 def tokens(connection: sqlite3.Connection) -> list[TokenRow]:
-    return [TokenRow(*row[:9], bool(row[9]), row[10]) for row in connection.execute(SQL["tokens"])]
+    rows = [TokenRow(*row) for row in connection.execute(SQL["tokens"])]
+    return [msgspec.structs.replace(row, single=bool(row.single)) for row in rows]

@@ -41,7 +41,7 @@ from styx.core.resources import Resources
 from styx.core.spec import Backoff, JobSpec, Priority, TaskSpec
 from styx.core.states import JobState, NodeState, Outcome, TaskState
 from styx.errors import StaleEpoch, StoreError
-from styx.store.base import Batch, EventRow, OutputRow, Page, ReportMark, Store, TokenRow
+from styx.store.base import Batch, EventRow, OutputRow, Page, ReportMark, SecretsRow, Store, TokenRow
 
 __all__ = ["StoreContract", "ended", "loaded", "refused", "split_spans", "submitted", "tally"]
 

@@ -31,7 +31,7 @@ class Verbs:
 
     def __init__(self, shell: Shell, chance: Random) -> None:
         refs = Refs(shell.loop, shell.store)
-        self.submissions = Submissions(shell.loop, shell.store, shell.clock, entropy=chance.getrandbits)
+        self.submissions = Submissions(shell.loop, shell.store, shell.clock, shell.secrets, entropy=chance.getrandbits)
         self.wishes = Wishes(shell.loop, shell.store, refs, shell.results)
 
 
