@@ -36,7 +36,6 @@ _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
 _LOOKS = 2_000
 _LOOKS_EACH = 8
-Rounds = tuple[deque[int], deque[int], deque[int]]
 _JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
 
 
@@ -140,7 +139,7 @@ class _Pass:
                 heapreplace(order, (job_key(what), rank, what))
             else:
                 heappop(order)
-        return False
+        return self._looks < 0
 
     def _bring_in(
         self,
@@ -185,15 +184,16 @@ class _Pass:
     def _nothing_new(self, shape: Shape) -> bool:
         """Whether the shape has looked at all nodes as they are now, and has none left that may fit."""
         newest = next(reversed(self._world.queues.changed.values()), 0)
-        return shape.candidates is not None and not any(shape.candidates) and newest <= shape.watermark
+        return shape.candidates is None and newest <= shape.watermark
 
     def _look(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
         queues, nodes = self._world.queues, self._world.nodes
-        rounds = shape.candidates
-        if rounds is None or shape.key not in self._looked:
+        if shape.key not in self._looked:
             self._looked.add(shape.key)
-            rounds = self._refresh(shape)
-        plain, accelerated, behind = rounds
+            self._refresh(shape)
+        if shape.candidates is None:
+            return None
+        plain, accelerated, behind = shape.candidates
         for candidates in (plain, accelerated):
             while candidates and self._looks >= 0:
                 node = nodes[candidates[0]]
@@ -215,10 +215,12 @@ class _Pass:
             behind.popleft()
             if not room.left and node.admission.free.cpus < queues.least_cpus:
                 queues.node_filled(node.id)
+        if self._looks >= 0:
+            shape.candidates = None
         return None
 
-    def _refresh(self, shape: Shape) -> Rounds:
-        """The rounds of this shape, with the nodes added that changed since it looked last."""
+    def _refresh(self, shape: Shape) -> None:
+        """Add the nodes that changed since this shape looked last to its rounds."""
         queues, nodes = self._world.queues, self._world.nodes
         seen, shape.watermark = shape.watermark, queues.changes
         changed: list[int] = []
@@ -226,6 +228,8 @@ class _Pass:
             if number <= seen:
                 break
             changed.append(node)
+        if not changed:
+            return
         changed.reverse()
         rounds = shape.candidates
         if rounds is None:
@@ -239,7 +243,6 @@ class _Pass:
                 once = dict.fromkeys(candidates)
                 candidates.clear()
                 candidates.extend(once)
-        return rounds
 
     def _assign(self, line: Line, node: Node, candidates: deque[int] | None) -> None:
         turn, world = self._turn, self._world

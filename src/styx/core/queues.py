@@ -74,7 +74,7 @@ class Shape:
         self.retired = False  # nobody has lines in it, and another shape may have its key
         self.alarm = 0  # when the RESERVE timer under way is due
         # Placement's rounds of nodes that may fit: without accelerators that it does not want, with such, and without room
-        # but perhaps with time, where it may be sent ahead. Made when they are first needed.
+        # but perhaps with time, where it may be sent ahead. None: there are none but those that changed since `watermark`.
         self.candidates: tuple[deque[int], deque[int], deque[int]] | None = None
         self.watermark = 0  # placement's: the last change of a node that it has seen
 
