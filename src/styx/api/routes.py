@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from styx.api import admin, agents, agents_ws, events, health, jobs, logs, openapi, requests, tasks
+from styx.api import admin, agents, agents_ws, events, health, jobs, logs, measure, openapi, requests, tasks
 from styx.api.auth import Access
 from styx.protocol import http
 
@@ -45,7 +45,7 @@ J, T = V1 + "/jobs/{ref}", V1 + "/tasks/{ref}"
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", health.health, PUBLIC, http.Health),
     Route("GET", "/version", health.versions, PUBLIC, http.VersionView),
-    Route("GET", "/metrics", health.metrics, READ, media=TEXT),
+    Route("GET", "/metrics", measure.metrics, READ, media=TEXT),
     Route("GET", V1 + "/openapi.json", openapi.show, READ),
     Route("POST", V1 + "/tasks", tasks.submit, WRITE, http.Created, document=True, status=201, creates=True),
     Route("GET", V1 + "/tasks", tasks.index, READ, http.TaskView, items=True, query=requests.TasksQuery),

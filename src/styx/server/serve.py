@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from styx.api.agents_ws import Connect
     from styx.compose import ControlPlane
+    from styx.telemetry.metrics import Metrics
 
 __all__ = ["CannotListen", "Serving", "is_loopback", "serve", "serve_plane", "tls_context"]
 
@@ -57,12 +58,14 @@ async def serve(
     connect: Connect | None = None,
     position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
+    metrics: Metrics | None = None,
+    render: Callable[[], Awaitable[bytes]] | None = None,
     tls: ssl.SSLContext | None = None,
     grace: float = 5.0,
     header_seconds: float = 0.0,
 ) -> Serving:
     """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `position` is the id of
-    the last event, `hosts` are further names that the server answers to. Raises CannotListen."""
+    the last event, `metrics` and `render` are what is measured and how it is shown, `hosts` are further names that the server answers to. Raises CannotListen."""
     from aiohttp import web
 
     from styx.api.app import build
@@ -71,7 +74,7 @@ async def serve(
     names = list(hosts)
     if not is_loopback(host):
         names += [host, socket.gethostname()]
-    app = build(plane, tokens, connect=connect, position=position, hosts=names)
+    app = build(plane, tokens, connect=connect, position=position, hosts=names, metrics=metrics, render=render)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -124,6 +127,8 @@ async def serve_plane(
         connect=shell.hub.connect,
         position=lambda: shell.watch.published,
         hosts=hosts,
+        metrics=shell.metrics,
+        render=plane.metrics,
         tls=tls,
         grace=grace,
     )
