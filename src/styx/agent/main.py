@@ -26,7 +26,7 @@ from styx.agent.owner_link import owner_opener
 from styx.agent.probe import boot_id, capacity, host_id, vitals
 from styx.agent.runner import AgentRunner
 from styx.agent.session import Profile, Session
-from styx.errors import StyxError
+from styx.errors import SpecError, StyxError
 
 __all__ = ["main"]
 
@@ -45,11 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _loop(_run(options, mine))
         finally:
             mine.close()
-    except StyxError as error:
-        print(f"styx-agent: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"            {error.hint}", file=sys.stderr)
+    except SpecError as error:
+        for problem in error.problems:
+            _complain(problem.message, problem.hint)
         return error.exit_code
+    except StyxError as error:
+        _complain(error.message, error.hint)
+        return error.exit_code
+
+
+def _complain(message: str, hint: str) -> None:
+    print(f"styx-agent: {message}", file=sys.stderr)
+    if hint:
+        print(f"            {hint}", file=sys.stderr)
 
 
 def _loop(body: Coroutine[Any, Any, int]) -> int:
@@ -115,7 +123,7 @@ async def _run(options: Options, mine: Claim) -> int:
             if leaving and not working.done():
                 _waited_for(runner.session)
         if working.cancelled():
-            log.info("gone; %d programs go on without an agent", runner.session.running)
+            log.info("gone; programs that run go on, and the next agent here finds them: %d", runner.session.running)
             return 128 + leaving[-1]
         working.result()
         log.info("gone; everything is handed over")
@@ -126,11 +134,9 @@ async def _run(options: Options, mine: Claim) -> int:
 
 
 def _waited_for(session: Session) -> None:
-    log.info(
-        "stopping: waiting for %d programs to end and for the server to have all of their output; "
-        "once more leaves them running and goes now",
-        session.running,
-    )
+    running = session.running
+    what = f"{running} program{'s' * (running != 1)} to end" if running else "the server to have everything"
+    log.info("stopping: waiting for %s; a second signal leaves at once, and programs go on without an agent", what)
 
 
 def _log_to_stderr(level: str) -> None:

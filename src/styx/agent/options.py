@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from styx.config.settings import load
 from styx.core.units import byte_count, thousandths
 from styx.errors import UsageError
 
-__all__ = ["Options", "read", "state_home"]
+__all__ = ["Options", "read"]
 
 _DESCRIPTION = """\
 Run tasks on this machine for a Styx server. The agent dials the server and goes on trying until it answers."""
@@ -38,7 +38,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version: str) -> Options:
-    """The options; raises UsageError, and SystemExit for --help and --version. STYX_TOKEN is taken out of `environ`, so
+    """The options; raises UsageError and SpecError, and SystemExit for --help and --version. STYX_TOKEN is taken out of `environ`, so
     that no task inherits it."""
     parser = argparse.ArgumentParser(
         prog="styx-agent",
@@ -56,31 +56,20 @@ def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version:
     parser.add_argument("--home", metavar="DIR", help="where the agent keeps its identity (STYX_HOME)")
     parser.add_argument("--version", action="version", version=f"styx-agent {version}")
     given = parser.parse_args(argv)
-    home = state_home(given.home or environ.get("STYX_HOME", ""), environ)
+    settings = load(environ)
+    home = Path(given.home).expanduser().absolute() if given.home else settings.home
     return Options(
-        server=given.server or environ.get("STYX_SERVER_URL") or _local(environ),
+        server=given.server or settings.server_url or f"http://127.0.0.1:{settings.server_port}",
         token=_token(given.token_file, environ.pop("STYX_TOKEN", ""), home),
         home=home,
-        agent=environ.get("STYX_AGENT_ID", ""),
+        agent=settings.agent_id,
         name=given.name or "",
         cpus=_number("--cpus", thousandths, given.cpus),
         memory=_number("--memory", byte_count, given.memory),
         labels=_labels(given.label),
         no_work=given.no_work,
-        log_level=_level(environ.get("STYX_LOG_LEVEL", "")),
+        log_level=settings.log_level.upper(),
     )
-
-
-def state_home(given: str, environ: MutableMapping[str, str]) -> Path:
-    """The folder that holds what must outlast the process: the one given, else the XDG state folder."""
-    if given:
-        return Path(given).expanduser().absolute()
-    base = environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "styx"
-
-
-def _local(environ: MutableMapping[str, str]) -> str:
-    return f"http://127.0.0.1:{environ.get('STYX_SERVER_PORT') or 8080}"
 
 
 def _token(file: str | None, given: str, home: Path) -> Callable[[], str]:
@@ -123,10 +112,3 @@ def _labels(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
             raise UsageError(f"--label must be KEY=VALUE, got {label!r}")
         labels[key] = value
     return tuple(sorted(labels.items()))
-
-
-def _level(given: str) -> str:
-    level = (given or "info").upper()
-    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-        raise UsageError(f"STYX_LOG_LEVEL must be debug, info, warning or error, got {given!r}")
-    return level

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from styx.agent.nowork import NoWorkOwner
@@ -17,15 +18,17 @@ from styx.protocol.owner import AgentToOwner, OwnerToAgent
 
 __all__ = ["OwnerSocket", "open_owner", "owner_opener"]
 
+TIED = 30.0  # seconds to wait for a tied owner to have ended its programs
 _READ = 256 << 10
 
 
 class OwnerSocket:
-    """An OwnerPort over the unix socket."""
+    """An OwnerPort over the unix socket. `process` is a pidfd of an owner that is tied to this connection, or -1."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, process: int = -1) -> None:
         self._reader = reader
         self._writer = writer
+        self._process = process
         self._frames = from_owner()
 
     async def send(self, messages: list[AgentToOwner], /) -> None:
@@ -43,10 +46,11 @@ class OwnerSocket:
 
     async def close(self) -> None:
         self._writer.close()
-        try:
+        with suppress(ConnectionError):  # it was gone already
             await self._writer.wait_closed()
-        except ConnectionError:
-            return  # it was gone already
+        if self._process >= 0:
+            await _ended(self._process)
+            self._process = -1
 
     def _write(self, messages: Sequence[AgentToOwner]) -> None:
         try:
@@ -62,9 +66,30 @@ class OwnerSocket:
 async def open_owner(folder: str | os.PathLike[str], *, tied: bool = False) -> OwnerSocket:
     """Connect to the owner of this agent's folder, starting one when none holds it. Errors: OSError, StyxError."""
     # It forks, execs and waits for a socket to appear: in a thread, so that heartbeats go on meanwhile.
-    await asyncio.to_thread(launch, os.fspath(folder), tied=tied)
-    reader, writer = await asyncio.open_unix_connection(sock=connect(os.fspath(folder)))
-    return OwnerSocket(reader, writer)
+    pid = await asyncio.to_thread(launch, os.fspath(folder), tied=tied)
+    process = os.pidfd_open(pid) if tied else -1
+    try:
+        reader, writer = await asyncio.open_unix_connection(sock=connect(os.fspath(folder)))
+    except OSError:
+        if process >= 0:
+            os.close(process)
+        raise
+    return OwnerSocket(reader, writer, process)
+
+
+async def _ended(process: int) -> None:
+    """Until the process is gone, but no longer than TIED: it ends its programs in its own time even if nobody waits."""
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    loop.add_reader(process, gone.set)
+    try:
+        async with asyncio.timeout(TIED):
+            await gone.wait()
+    except TimeoutError:
+        return
+    finally:
+        loop.remove_reader(process)
+        os.close(process)
 
 
 def owner_opener(folder: Path, *, no_work: bool, tied: bool) -> OpenOwner:

@@ -189,6 +189,7 @@ class AgentRunner:
             port = await self._reach()
             self._redial.clear()
             self._to_server.clear()
+            self.session.vitals = self._vitals()  # for the heartbeat that follows the welcome
             self._perform(self.session.connected(self._clock()))
             reason = await self._converse(port, self._to_server, self._hear_server, self._redial, always)
             self._perform(self.session.disconnected(self._clock()))
