@@ -15,7 +15,7 @@ from styx.core.effects import Effect, ForgetAttempts, RecallAttempts, StartAttem
 from styx.core.records import Record
 from styx.core.world import Node, Task, World
 from styx.errors import StoreError
-from styx.protocol.messages import Files, Forget, Recall, Run, ServerMessage, Spec, Start, Stop
+from styx.protocol.messages import KEPT_FILES, Files, Forget, Recall, Run, ServerMessage, Spec, Start, Stop
 from styx.runtime.link import Link
 from styx.runtime.links import Hub
 from styx.runtime.results import Results
@@ -114,7 +114,7 @@ class Dispatch:
             size += len(content) + len(name) + 16
         if some:
             self.hub.send(node.id, Files(job, ordinal, tuple(some)), size)
-        if len(link.files) >= _CACHE:
+        if len(link.files) >= KEPT_FILES:
             link.files.clear()
         link.files[job, ordinal] = version
 
