@@ -92,7 +92,7 @@ class FakePlane:
             raise NotFound(f"there is no job or task {ref!r}")
         return ref
 
-    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Created:
+    async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Any = None) -> Created:
         self._asked("submit", spec, key)
         if key in self.keys:
             before, answer = self.keys[key]

@@ -199,8 +199,8 @@ class Dropping(FakePlane):
         super().__init__()
         self.drops = 1
 
-    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Any:
-        answer = await super().submit_spec(spec, key=key)
+    async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Any = None) -> Any:
+        answer = await super().submit_spec(spec, key=key, secrets=secrets)
         if self.drops:
             self.drops -= 1
             raise ConnectionResetError

@@ -62,7 +62,7 @@ class FakeVerbs:
         self.ended.set()
         self.again = False
 
-    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Created:
+    async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Any = None) -> Created:
         if self.error is not None:
             raise self.error
         self.specs.append(spec)

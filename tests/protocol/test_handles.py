@@ -46,7 +46,7 @@ class Plane(Submits):
     def __init__(self) -> None:
         self.specs: list[JobSpec] = []
 
-    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Created:
+    async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Any = None) -> Created:
         self.specs.append(spec)
         return Created("id", spec.name, "RUNNING", "task" if spec.single else "", key == "again")
 

@@ -29,7 +29,7 @@ from styx.api import limits
 from styx.api.problems import HttpProblem
 from styx.errors import Problem
 
-__all__ = ["convert", "document", "parse_json", "read"]
+__all__ = ["convert", "document", "parse_json", "read", "submission"]
 
 T = TypeVar("T")
 
@@ -137,6 +137,17 @@ async def document(request: web.Request, reader: Callable[[object], T]) -> T:
         return work()
     with _without_collector():
         return await asyncio.to_thread(work)
+
+
+async def submission(request: web.Request, reader: Callable[[object], T]) -> tuple[T, dict[str, str]]:
+    """The body as `reader` understands it, and the values of its secrets, which the reader never sees."""
+    from styx.protocol.secrets import take_values
+
+    def read_both(document: object) -> tuple[T, dict[str, str]]:
+        values = take_values(document)
+        return reader(document), values
+
+    return await document(request, read_both)
 
 
 _readings = 0

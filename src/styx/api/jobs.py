@@ -18,8 +18,8 @@ async def submit(request: web.Request) -> web.Response:
 
     requests.query(request, requests.NoQuery)
     key = requests.idempotency_key(request)
-    spec = await bodies.document(request, read_job)
-    return reply.created(await plane(request).submit_spec(spec, key=key))
+    spec, secrets = await bodies.submission(request, read_job)
+    return reply.created(await plane(request).submit_spec(spec, key=key, secrets=secrets))
 
 
 async def plan(request: web.Request) -> web.Response:

@@ -16,8 +16,8 @@ async def submit(request: web.Request) -> web.Response:
 
     requests.query(request, requests.NoQuery)
     key = requests.idempotency_key(request)
-    spec = await bodies.document(request, read_task)
-    return reply.created(await plane(request).submit_spec(spec, key=key))
+    spec, secrets = await bodies.submission(request, read_task)
+    return reply.created(await plane(request).submit_spec(spec, key=key, secrets=secrets))
 
 
 async def index(request: web.Request) -> web.Response:

@@ -20,8 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Options of one command, by the name of their key in a document.
 _RESOURCES = ("cpus", "memory", "disk", "accelerators", "labels")
-_OF_TASK = (*_RESOURCES, "env", "array", "retries", "timeout", "workdir")
-_OPTION_OF_KEY = {"accelerators": "gpus", "labels": "label"}
+_OF_TASK = (*_RESOURCES, "env", "secrets", "array", "retries", "timeout", "workdir")
+_OPTION_OF_KEY = {"accelerators": "gpus", "labels": "label", "secrets": "secret"}
 
 _OPTIONS = (
     click.option("--name", metavar="NAME", help="The name of the job."),
@@ -31,6 +31,13 @@ _OPTIONS = (
     click.option("--gpus", "--accelerators", "accelerators", metavar="NAME:N", help="Accelerators, such as A100:1."),
     click.option("--label", "labels", metavar="K=V", multiple=True, help="Only where an agent carries this label."),
     click.option("--env", "-e", metavar="K=V", multiple=True, help="A variable; K alone passes yours on."),
+    click.option(
+        "--secret",
+        "secrets",
+        metavar="NAME[=VAR]",
+        multiple=True,
+        help="A secret variable, from yours (of that name, or VAR).",
+    ),
     click.option("--array", metavar="N", type=int, help="So many elements, told apart by $STYX_ARRAY_INDEX."),
     click.option("--retries", metavar="N", type=int, help="Try again so often when it fails."),
     click.option("--timeout", metavar="TIME", help="Stop an attempt after this time, such as 10m."),
@@ -105,6 +112,8 @@ def _from_command(words: tuple[str, ...], given: dict[str, Any], host: str, cwd:
         document["resources"] = resources
     if "env" in document:
         document["env"] = _environment(document["env"])
+    if "secrets" in document:
+        document["secrets"] = _secrets(document["secrets"])
     return _checked(document, host, cwd)
 
 
@@ -149,3 +158,17 @@ def _environment(given: tuple[str, ...]) -> dict[str, str]:
             value = os.environ[key]
         pairs[key] = value
     return pairs
+
+
+def _secrets(given: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """NAME, or NAME=VARIABLE. What somebody wrote in place of a variable may be the secret itself, and is not repeated."""
+    sources: dict[str, dict[str, str]] = {}
+    for word in given:
+        name, equals, variable = word.partition("=")
+        if (equals and variable not in os.environ) or not name:
+            raise click.UsageError(
+                f"--secret {name[:60]} must name a variable of yours: --secret NAME or --secret NAME=VARIABLE; "
+                "a value does not belong on a command line"
+            )
+        sources[name] = {"env": variable} if equals else {}
+    return sources

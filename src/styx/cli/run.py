@@ -40,17 +40,21 @@ def command(app: App, /, words: tuple[str, ...], detach: bool, key: str, **optio
     styx run --cpus 2 --memory 4GB -- python train.py --epochs 3
     styx run -d wordcount.yaml
     """
-    return app.run(_run(app, spec_from(words, options), detach, key))
+    from styx.protocol.secrets import gathered
+
+    spec = spec_from(words, options)
+    secrets = gathered(spec) if spec.secrets else {}
+    return app.run(_run(app, spec, secrets, detach, key))
 
 
-async def _run(app: App, spec: JobSpec, detach: bool, key: str) -> int:
+async def _run(app: App, spec: JobSpec, secrets: dict[str, str], detach: bool, key: str) -> int:
     from styx.cli.emit import note
     from styx.cli.places import server
     from styx.errors import Unreachable
 
     if app.address():
         async with server(app) as verbs:
-            created = await verbs.submit_spec(spec, key=key)
+            created = await verbs.submit_spec(spec, key=key, secrets=secrets)
             if created.again:
                 note("this key had been used before; this is the job of that time")
             if detach:
@@ -66,7 +70,7 @@ async def _run(app: App, spec: JobSpec, detach: bool, key: str) -> int:
 
     note(EMBEDDED)
     async with opened(app.home) as (plane, folder):
-        created = await plane.submit_spec(spec, key=key)
+        created = await plane.submit_spec(spec, key=key, secrets=secrets)
         remember(app.home, folder, created.job_id)
         code = await _follow(app, plane, spec, created, embedded=True)
         await seal(plane, folder, created.job_id)

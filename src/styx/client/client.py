@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from urllib.parse import quote
@@ -32,6 +32,7 @@ from styx.protocol.http import (
     VersionView,
     Why,
 )
+from styx.protocol.secrets import VALUES
 
 if TYPE_CHECKING:
     import ssl
@@ -79,11 +80,12 @@ class Client(Submits):
     async def close(self) -> None:
         await self._channel.close()
 
-    async def submit_spec(self, spec: JobSpec, *, key: str = "") -> Created:
+    async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
         # A key of our own makes it safe to send the request again when its answer was lost.
         path = f"{V1}/tasks" if spec.single else f"{V1}/jobs"
-        own = key or f"auto-{secrets.token_hex(16)}"
-        answer = await self._channel.ask("POST", path, Created, body=document_of(spec), key=own, seconds=300.0)
+        own = key or f"auto-{token_hex(16)}"
+        body = document_of(spec) | ({VALUES: dict(secrets)} if secrets else {})
+        answer = await self._channel.ask("POST", path, Created, body=body, key=own, seconds=300.0)
         return answer if key else msgspec.structs.replace(answer, again=False)
 
     async def plan(self, spec: JobSpec) -> PlanView:
@@ -177,7 +179,7 @@ class Client(Submits):
 
     async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
         body = {"name": name, "role": role, "ttl": ttl}
-        return await self._channel.ask("POST", f"{V1}/tokens", TokenView, body=body, key=secrets.token_hex(16))
+        return await self._channel.ask("POST", f"{V1}/tokens", TokenView, body=body, key=token_hex(16))
 
     async def revoke_token(self, token_id: int) -> bool:
         return (await self._channel.ask("DELETE", f"{V1}/tokens/{token_id}", dict[str, bool]))["revoked"]

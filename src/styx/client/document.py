@@ -51,6 +51,8 @@ def _task(task: TaskSpec) -> dict[str, Any]:
         document["resources"] = _requirement(task)
     if task.env:
         document["env"] = dict(task.env)
+    if task.secrets:
+        document["secrets"] = list(task.secrets)
     if task.workdir:
         document["workdir"] = task.workdir
     if task.retries:

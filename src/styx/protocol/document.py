@@ -5,8 +5,8 @@ or YAML parser makes (dict, list, str, int, float, bool, None) and never raises 
 subclasses that remember how they were written (`written`), so that `VERSION: 1.10` reaches a program as "1.10".
 
     name, priority, deadline, labels, host, cwd        of the job
-    resources, env, workdir, retries, timeout,         at the top: defaults for all tasks
-      backoff, grace, max_lost
+    resources, env, secrets, workdir, retries,         at the top: defaults for all tasks
+      timeout, backoff, grace, max_lost
     tasks: a mapping of names to tasks, or a list of tasks with `name`
     run | command (+ args), array, ...                 at the top, without `tasks`: the document is one task
 """
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from styx.core.graph import check, name_problem
 from styx.core.ids import MAX_TASKS
-from styx.core.spec import JobSpec, Priority, TaskSpec
+from styx.core.spec import JobSpec, Priority, SecretFrom, TaskSpec
 from styx.core.units import got
 from styx.errors import Problem, SpecError
 from styx.protocol import fields
@@ -112,7 +112,7 @@ class _Document:
             name = default_name or _program(task)
             task = TaskSpec(name, *[getattr(task, field) for field in TaskSpec.__struct_fields__[1:]])
         self.job["name"] = name
-        return JobSpec(tasks=(task,), single=True, **self.job)
+        return JobSpec(tasks=(task,), single=True, secrets=self._sources(), **self.job)
 
     def dag(self, document: dict[Any, Any], default_name: str) -> JobSpec | None:
         self._job_fields(document)
@@ -135,7 +135,10 @@ class _Document:
         tasks = self._tasks(document)
         if not tasks:
             return None
-        return JobSpec(tasks=tuple(tasks), **({"name": default_name or "job"} | self.job))
+        return JobSpec(tasks=tuple(tasks), secrets=self._sources(), **({"name": default_name or "job"} | self.job))
+
+    def _sources(self) -> tuple[SecretFrom, ...]:
+        return tuple(self.tasks.sources.values())
 
     def _job_fields(self, document: dict[Any, Any]) -> None:
         findings, job = self.findings, self.job

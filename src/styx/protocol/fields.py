@@ -15,6 +15,7 @@ from styx.core.units import got, milliseconds
 from styx.protocol.findings import Findings, Path
 
 __all__ = [
+    "OWN_VARIABLES",
     "Pairs",
     "argument_text",
     "check_text",
@@ -42,7 +43,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 _VARIABLE = re.compile(r"[^=\0]+")
-_OWN_VARIABLES = frozenset(
+OWN_VARIABLES = frozenset(
     f"STYX_{name}"
     for name in ("JOB_ID", "TASK_ID", "TASK_NAME", "ATTEMPT", "ARRAY_INDEX", "ARRAY_SIZE", "RESULT", "RESULTS")
 )
@@ -217,7 +218,7 @@ def read_env(findings: Findings, path: Path, value: object) -> Pairs | None:
             findings.add((*path, str(key)), f"{got(key)} cannot be the name of a variable", key=True)
             continue
         where = (*path, name)
-        if name in _OWN_VARIABLES:
+        if name in OWN_VARIABLES:
             findings.add(where, f"{name!r} is set by Styx itself", "choose another name", key=True)
             continue
         text = argument_text(part)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from styx.core.spec import JobSpec
 from styx.errors import UsageError
+from styx.protocol.secrets import gathered
 
 if TYPE_CHECKING:
     from styx.protocol.http import Event, JobResult, JobView, LogChunk, TaskView, Why
@@ -23,6 +24,7 @@ __all__ = ["Job", "JobHandle", "Submits", "Task", "spec_of"]
 Scalar = str | int | float | bool
 Size = str | int
 Duration = str | int | float
+Secrets = Iterable[str] | Mapping[str, Mapping[str, str]]
 
 
 class Task:
@@ -30,7 +32,9 @@ class Task:
 
     `run` is a line for the shell; `command` is a list of a program and its arguments, run without one. `needs` names the tasks
     (or gives the Tasks) that have to succeed before. `array` makes it so many elements, told apart by $STYX_ARRAY_INDEX. `cpus`
-    (1 by default), `memory`, `disk`, `accelerators` ("A100:1") and `labels` (a place must carry them) say where it fits.
+    (1 by default), `memory`, `disk`, `accelerators` ("A100:1") and `labels` (a place must carry them) say where it fits. `secrets`
+    are names of variables of this process, or `{"NAME": {"env": "VARIABLE"}}` or `{"NAME": {"file": "path"}}`; their values are looked
+    up when it is submitted, and shown nowhere.
     Durations are seconds or text such as "10m"; sizes are bytes or text such as "512MB".
     """
 
@@ -50,6 +54,7 @@ class Task:
         accelerators: str | Mapping[str, int] | None = None,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, Scalar] | None = None,
+        secrets: Secrets | None = None,
         workdir: str | os.PathLike[str] | None = None,
         retries: int | None = None,
         backoff: Duration | Mapping[str, Any] | None = None,
@@ -72,6 +77,7 @@ class Task:
             array=array,
             resources=resources or None,
             env=_plain(env),
+            secrets=_plain(secrets) if isinstance(secrets, Mapping | str | None) else list(secrets),
             workdir=None if workdir is None else os.fspath(workdir),
             retries=retries,
             backoff=_plain(backoff),
@@ -102,6 +108,7 @@ class Job:
         deadline: Duration | None = None,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, Scalar] | None = None,
+        secrets: Secrets | None = None,
         workdir: str | os.PathLike[str] | None = None,
         retries: int | None = None,
         timeout: Duration | None = None,
@@ -113,6 +120,7 @@ class Job:
             deadline=deadline,
             labels=_plain(labels),
             env=_plain(env),
+            secrets=_plain(secrets) if isinstance(secrets, Mapping | str | None) else list(secrets),
             workdir=None if workdir is None else os.fspath(workdir),
             retries=retries,
             timeout=timeout,
@@ -205,7 +213,9 @@ class Submits:
     ) -> JobHandle:
         """Accepted and on disk when this returns. `key` makes it idempotent: the same key with the same job gives the job
         of the first time. Raises SpecError with all that is wrong, and NoFit when no known place could ever hold a task."""
-        created = await self.submit_spec(spec_of(job), key=key)
+        spec = spec_of(job)
+        values = gathered(spec) if spec.secrets else {}
+        created = await self.submit_spec(spec, key=key, secrets=values)
         return JobHandle(self, created.job_id, created.name, task_id=created.task_id, again=created.again)
 
 

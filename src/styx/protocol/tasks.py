@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from styx.core.resources import Resources
-from styx.core.spec import TaskSpec
+from styx.core.spec import SecretFrom, TaskSpec
 from styx.core.units import got
 from styx.protocol import fields
 from styx.protocol.findings import Findings, Path
 from styx.protocol.requirement import read_requirement, resources_of
+from styx.protocol.secrets import merge, read_secrets
 
 __all__ = ["COMMAND_KEYS", "COMMON", "ONLY_TASK", "SHARED_KEYS", "TaskReader", "placeholder"]
 
@@ -33,7 +34,7 @@ ONLY_TASK: dict[str, _Reader] = {
     "exclusive": fields.flag,
 }
 _READERS = COMMON | ONLY_TASK
-SHARED_KEYS = ("resources", "env", "workdir", *COMMON)
+SHARED_KEYS = ("resources", "env", "secrets", "workdir", *COMMON)
 COMMAND_KEYS = ("run", "command", "args")
 _TASK_KEYS = (*COMMAND_KEYS, *SHARED_KEYS, *ONLY_TASK)
 
@@ -50,6 +51,8 @@ class TaskReader:
         self.parts: dict[str, Any] = {}
         self.labels: fields.Pairs = ()
         self.env: fields.Pairs = ()
+        self.secrets: tuple[str, ...] = ()
+        self.sources: dict[str, SecretFrom] = {}  # of all tasks
         self.known: dict[Any, Resources] = {}
 
     def share(self, key: str, value: object) -> None:
@@ -61,6 +64,8 @@ class TaskReader:
                 self.parts, self.labels = requirement
         elif key == "env":
             self.env = fields.read_env(findings, path, value) or ()
+        elif key == "secrets":
+            self.secrets = self._secrets(path, value)
         elif key == "workdir":
             self.defaults["workdir"] = fields.check_workdir(findings, path, value, self.cwd)
         else:
@@ -76,7 +81,7 @@ class TaskReader:
             return placeholder(name)
         before = len(findings.problems)
         values = dict(self.defaults)
-        parts, labels, env = self.parts, self.labels, self.env
+        parts, labels, env, secrets = self.parts, self.labels, self.env, self.secrets
         for key, value in raw.items():
             reader = _READERS.get(key) if isinstance(key, str) else None
             if reader is not None:
@@ -90,6 +95,8 @@ class TaskReader:
                     labels = _merge(labels, requirement[1])
             elif key == "env":
                 env = _merge(env, fields.read_env(findings, (*path, key), value) or ())
+            elif key == "secrets":
+                secrets = tuple(dict.fromkeys(secrets + self._secrets((*path, key), value)))
             elif key == "workdir":
                 values[key] = fields.check_workdir(findings, (*path, key), value, self.cwd)
             elif key == "labels":
@@ -97,6 +104,9 @@ class TaskReader:
                 findings.add((*path, key), f"unknown key 'labels'{_context(name)}", hint, key=True)
             else:
                 findings.unknown(path, key, (*_TASK_KEYS, *elsewhere), _context(name))
+        if secrets and env:
+            for variable in sorted(set(secrets).intersection(dict(env))):
+                findings.add(path, f"{variable!r} is a variable and a secret{_context(name)}", "leave it out of 'env'")
         command, shell = self._command(raw, path, name)
         if len(findings.problems) > before or command is None:
             return placeholder(name, values.get("needs"))
@@ -111,8 +121,14 @@ class TaskReader:
             resources=resources_of(parts, self.known) if parts else _ONE_CPU,
             labels=labels,
             env=env,
+            secrets=secrets,
             **values,
         )
+
+    def _secrets(self, path: Path, value: object) -> tuple[str, ...]:
+        found = read_secrets(self.findings, path, value, self.cwd)
+        merge(self.findings, path, self.sources, found)
+        return tuple(found)
 
     def _command(self, raw: dict[Any, Any], path: Path, name: str) -> tuple[tuple[str, ...] | None, bool]:
         """The argv and whether it is one line for a shell; None after noting why there is none."""
