@@ -38,11 +38,13 @@ def test_first_in_first_out_and_nothing_overtakes(tmp_path: Path) -> None:
 
 def test_the_next_starts_without_the_agent(tmp_path: Path) -> None:
     with owner(tmp_path / "owner") as it:
-        talk = it.talk().configure(cpus=1_000)
-        talk.start(spec(f"echo x >> {tmp_path}/ran", shell=True), *range(1, 21))
+        ran = tmp_path / "ran"
+        ran.touch()
+        talk = it.talk(forget=False).configure(cpus=1_000)
+        talk.start(spec(f"echo x >> {ran}", shell=True), *range(1, 21))
         talk.starts(1)
         talk.close()
-        eventually(lambda: (tmp_path / "ran").read_text() == "x\n" * 20)
+        eventually(lambda: ran.read_text() == "x\n" * 20)
         talk = it.talk().configure(cpus=1_000)
         assert {ending.code for ending in talk.ends(*range(1, 21))} == {0}
         talk.close()

@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
 
 def test_a_new_connection_replaces_the_old(tmp_path: Path) -> None:
     with owner(tmp_path) as it:
-        first = it.talk().configure()
+        first = it.talk(release=False, forget=False).configure()
         first.start(spec("sleep 0.05; echo late", shell=True), 1)
         first.starts(1)
         second = it.talk().configure()

@@ -121,6 +121,9 @@ def test_folder_session_input_and_limits(tmp_path: Path) -> None:
         assert talk.text(2).startswith("True [0, 1, 2]")
         talk.run(spec("ls -l /proc/self/fd", shell=True), 3)
         assert talk.text(3).count(" -> ") == 4  # the three, and the folder that ls itself reads
+        talk.run(spec("grep", "-E", "SigIgn|SigBlk", "/proc/self/status"), 4)
+        internal = 0b11 << 31  # 32 and 33 are glibc's own business
+        assert [int(line.split()[1], 16) & ~internal for line in talk.text(4).splitlines()] == [0, 0]
 
 
 def test_a_private_folder_is_empty_and_goes_when_its_attempt_is_forgotten(tmp_path: Path) -> None:
@@ -165,7 +168,7 @@ def test_results(tmp_path: Path) -> None:
 
 def test_a_timeout_counts_from_the_start_and_holds_without_an_agent(tmp_path: Path) -> None:
     with owner(tmp_path) as it:
-        talk = it.talk().configure(cpus=1_000)
+        talk = it.talk(forget=False).configure(cpus=1_000)
         talk.start(spec("sleep", "1000", timeout=100), 1, 2)
         talk.starts(1)
         talk.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import gc
 import os
@@ -86,7 +87,8 @@ def _serve(folder: str, lock: int, arguments: argparse.Namespace) -> int:
     try:
         loop.run()
     finally:
-        os.unlink(address.SOCKET)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address.SOCKET)
         mark.write_key(lock, key)
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from styx.agent.owner.spool import Spool
+from styx.agent.owner.spool import Budget, Spool
 from styx.core.events import AttemptEnding
 from styx.core.states import Outcome
 from styx.protocol.messages import Run, Spec
@@ -13,6 +13,8 @@ __all__ = ["ENDED", "QUEUED", "RUNNING", "Attempt", "clock"]
 
 QUEUED, RUNNING, ENDED = 0, 1, 2
 _MILLISECOND = 1_000_000
+_REASON = 500  # characters
+_NO_OUTPUT = Spool(Budget(), "")  # of all that wait: most of what is held may be waiting, so it has to be small
 
 
 def clock() -> int:
@@ -32,13 +34,13 @@ class Attempt:
         "reason", "result", "result_name", "results", "room", "run", "settled", "spec", "spool", "started", "state",
     )  # fmt: skip
 
-    def __init__(self, ordinal: int, spec: Spec, run: Run, results: str, spool: Spool) -> None:
+    def __init__(self, ordinal: int, spec: Spec, run: Run, results: str) -> None:
         self.ordinal = ordinal
         self.number = run.attempt
         self.spec = spec
         self.run = run
         self.results = results
-        self.spool = spool
+        self.spool = _NO_OUTPUT
         self.state = QUEUED
         self.pid = 0
         self.fds = [-1, -1]  # our ends of its stdout and stderr, -1 when closed
@@ -75,7 +77,7 @@ class Attempt:
             code=self.code,
             ran=self.ran(now),
             ago=max(0, now - self.exited) // _MILLISECOND,
-            reason=self.reason,
+            reason=self.reason[:_REASON],
             result=self.result,
             stdout=stdout.total,
             stderr=stderr.total,

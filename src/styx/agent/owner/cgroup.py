@@ -12,8 +12,6 @@ import os
 from collections.abc import Iterable
 from functools import lru_cache
 
-from styx.agent.owner.proc import Process
-
 __all__ = ["Cage", "own_group"]
 
 
@@ -45,26 +43,29 @@ class Cage:
         group = own_group()
         self._path = f"{group}/styx-{owner}-{ordinal}" if group else ""
 
-    def kill(self, processes: Iterable[Process]) -> bool:
-        """End these and all they start from now on. False when cgroups cannot be used here."""
+    def kill(self, children: Iterable[int]) -> bool:
+        """End these, by pid, and all they start from now on. Only children of ours, whose pids cannot have changed hands.
+        False when cgroups cannot be used here."""
         if not self._path:
             return False
         try:
             os.makedirs(self._path, exist_ok=True)
-            for process in processes:
-                self._move(process.pid)
+            for pid in children:
+                self._move(pid)
             _write(f"{self._path}/cgroup.kill", "1")
         except OSError:
             return False
         finally:
-            self._remove()
+            self.remove()
         return True
 
     def _move(self, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             _write(f"{self._path}/cgroup.procs", str(pid))
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        if not self._path:
+            return
         with contextlib.suppress(OSError):  # not empty yet: the next round, or the next cage of this name, removes it
             os.rmdir(self._path)
 

@@ -6,8 +6,10 @@ socket accepts, or says what is wrong. DIR/owner.lock, which it holds for its li
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import time
 
 from styx.agent.owner.address import connect
 from styx.errors import StyxError
@@ -17,6 +19,8 @@ __all__ = ["LOCK", "connect", "launch"]
 LOCK = "owner.lock"
 _LOG = "owner.log"
 _LOG_LIMIT = 1 << 20
+_PATIENCE = 250
+_PAUSE = 0.02  # seconds
 _BOOT = (
     "import os, sys; os.fork() and os._exit(0); sys.path[:0] = sys.argv.pop(1).split(os.pathsep);"
     " from styx.agent.owner.__main__ import main; sys.exit(main())"
@@ -26,20 +30,48 @@ _BOOT = (
 def launch(folder: str | os.PathLike[str], *, tied: bool, options: tuple[str, ...] = ()) -> int:
     """The pid of the owner of `folder`, which accepts on its socket when this returns; starts one if there is none.
 
-    Blocks for as long as a Python takes to start, so an event loop calls it in a thread. `tied`: the owner and its programs end
-    with the first connection. Raises StyxError with the owner's own words when it does not come up.
+    Blocks for as long as a Python takes to start, so an event loop calls it in a thread. `tied`: an owner that is started now
+    ends, with its programs, when its first connection does. Raises StyxError with the owner's own words when it does not come up.
     """
+    path = os.path.abspath(os.fspath(folder))
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        for _ in range(_PATIENCE):
+            pid = _holder(path) or _start(path, [*(["--tied"] if tied else []), *options])
+            if pid:
+                return pid
+            time.sleep(_PAUSE)  # another is just coming up, or just leaving
+    except OSError as error:
+        raise StyxError(f"cannot start an owner for {path}: {error}") from None
+    raise StyxError(f"another owner holds {path} and does not come up", hint=f"see {path}/{_LOG}")
+
+
+def _holder(folder: str) -> int:
+    """The pid of the owner that holds the folder and serves; 0 when there is none."""
+    try:
+        lock = os.open(os.path.join(folder, LOCK), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        words = os.pread(lock, 64, 0).split()
+        # A crashed owner's pid may stand there until its successor writes its own.
+        return int(words[1]) if len(words) == 2 and os.path.exists(f"/proc/{words[1].decode()}") else 0
+    finally:
+        os.close(lock)
+    return 0
+
+
+def _start(folder: str, options: list[str]) -> int:
+    """The pid of a new owner; 0 when another one took the folder first."""
     import subprocess
 
     from styx.agent.owner.environment import base
 
-    path = os.path.abspath(os.fspath(folder))
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    log = _open_log(os.path.join(folder, _LOG))
     reader, writer = os.pipe()
-    log = _open_log(os.path.join(path, _LOG))
-    command = [sys.executable, "-I", "-S", "-c", _BOOT, os.pathsep.join(_import_path()), path, "--ready", str(writer)]
-    if tied:
-        command.append("--tied")
+    command = [sys.executable, "-I", "-S", "-c", _BOOT, os.pathsep.join(_import_path()), folder, "--ready", str(writer)]
     try:
         subprocess.run(
             [*command, *options],
@@ -55,8 +87,6 @@ def launch(folder: str | os.PathLike[str], *, tied: bool, options: tuple[str, ..
         writer = -1
         with open(reader, "rb", closefd=False) as pipe:
             answer = pipe.read().decode(errors="replace")
-    except OSError as error:
-        raise StyxError(f"cannot start {sys.executable}: {error}") from None
     finally:
         for descriptor in (reader, writer, log):
             if descriptor >= 0:
@@ -65,8 +95,8 @@ def launch(folder: str | os.PathLike[str], *, tied: bool, options: tuple[str, ..
     if word == "ok":
         return int(rest)
     if word == "held":
-        return _holder(path)
-    raise StyxError(f"the owner of {path} did not start: {rest or 'it said nothing'}", hint=f"see {path}/{_LOG}")
+        return 0
+    raise StyxError(f"the owner of {folder} did not start: {rest or 'it said nothing'}", hint=f"see {folder}/{_LOG}")
 
 
 def _open_log(path: str) -> int:
@@ -74,19 +104,6 @@ def _open_log(path: str) -> int:
     if os.fstat(log).st_size > _LOG_LIMIT:
         os.ftruncate(log, 0)
     return log
-
-
-def _holder(folder: str) -> int:
-    """The pid in the lock file: written by the owner before it accepts, so wait until it is there and the socket too."""
-    import time
-
-    for _ in range(500):
-        with open(os.path.join(folder, LOCK), encoding="ascii") as file:
-            words = file.read().split()
-        if len(words) == 2 and os.path.exists(f"/proc/{words[1]}"):  # a crashed owner's pid may still stand there
-            return int(words[1])
-        time.sleep(0.01)
-    raise StyxError(f"another owner holds {folder} and does not come up", hint=f"see {folder}/{_LOG}")
 
 
 def _import_path() -> list[str]:

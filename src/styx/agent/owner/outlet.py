@@ -109,7 +109,11 @@ class Outlet:
         for number, stream in enumerate(attempt.spool.streams, 1):
             room = min(MAX_CHUNK, STREAM_WINDOW - (stream.sent - stream.released), WINDOW - self.inflight)
             if room > 0 and stream.sent < stream.total:
-                data = stream.read(stream.sent, room)
+                try:
+                    data = stream.read(stream.sent, room)
+                except OSError:
+                    stream.sent = stream.total  # the jump in the offsets shows that it is missing
+                    continue
                 messages.append(OwnerOutput(attempt.number, number, stream.sent, data))
                 stream.sent += len(data)
                 self.inflight += len(data)

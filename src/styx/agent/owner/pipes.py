@@ -95,16 +95,13 @@ class Pipes:
             if attempt.fds[index] >= 0:
                 self._close(attempt, index)
 
-    def released(self, attempt: Attempt) -> bool:
-        """Some of its output was let go of: read on. True when a pipe of it had stalled."""
-        stalled = False
+    def released(self, attempt: Attempt) -> None:
+        """Some of its output was let go of: read on."""
         if self._stalled and not attempt.spool.full:
             for fd in attempt.fds:
                 if fd in self._stalled:
                     del self._stalled[fd]
                     self._epoll.modify(fd, _ARMED)
-                    stalled = True
-        return stalled
 
     def tick(self, now: int) -> None:
         """Arm what is due, and try the disk again for what is stuck."""
@@ -116,7 +113,7 @@ class Pipes:
             self._epoll.modify(fd, _ARMED)
         for fd in list(self._stalled):
             attempt, index = self.by_fd[fd]
-            if attempt.spool.streams[index].stuck and now - self._last.get(fd, 0) > _RETRY:
+            if self._is_stuck(fd) and now - self._last.get(fd, 0) > _RETRY:
                 self._last[fd] = now
                 attempt.spool.streams[index].settle()
                 self.released(attempt)
@@ -125,6 +122,9 @@ class Pipes:
         """When `tick` has something to do."""
         if self._later:
             return next(iter(self._later.values()))
-        if self._stalled:
-            return min(self._last.get(fd, 0) for fd in self._stalled) + _RETRY
-        return None
+        stuck = [self._last.get(fd, 0) + _RETRY for fd in self._stalled if self._is_stuck(fd)]
+        return min(stuck, default=None)
+
+    def _is_stuck(self, fd: int) -> bool:
+        attempt, index = self.by_fd[fd]
+        return attempt.spool.streams[index].stuck

@@ -20,7 +20,7 @@ __all__ = ["CannotRun", "NoRoom", "Spawner"]
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
 _DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
-_DEFAULTS = [s for s in signal.valid_signals() if s not in {signal.SIGKILL, signal.SIGSTOP}]
+_IGNORED_HERE = {signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ}
 _NO_ROOM = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
@@ -40,13 +40,16 @@ class NoRoom(Exception):
 class Spawner:
     """Spawns for one owner; `home` is a descriptor of the folder that the owner itself stays in."""
 
-    __slots__ = ("_few_files", "_home", "_many_files", "_marker", "_paths", "_spare")
+    __slots__ = ("_defaults", "_few_files", "_home", "_many_files", "_marker", "_paths", "_spare")
 
     def __init__(self, home: int, marker: Marker) -> None:
         self._home = home
         self._marker = marker
         self._paths: dict[tuple[str, str], str] = {}
         self._spare: list[int] | None = None
+        # An exec resets handlers, but what is ignored stays so: by the owner itself, or by whoever started it.
+        ignored = {s for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN}
+        self._defaults = sorted(ignored | _IGNORED_HERE)
         self._few_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._many_files = (self._few_files[1], self._few_files[1])
         _, hard_core = resource.getrlimit(resource.RLIMIT_CORE)
@@ -125,7 +128,7 @@ class Spawner:
                 ),
                 setsid=True,
                 setsigmask=(),
-                setsigdef=_DEFAULTS,
+                setsigdef=self._defaults,
             )
         except OSError as error:
             if self._paths.pop((name, search), "") and known:  # it was there once; it may have moved along the PATH

@@ -8,6 +8,7 @@ When the disk allowed is full too, the pipe is not read any more and the program
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 __all__ = ["Budget", "Spool", "Stream"]
@@ -113,7 +114,8 @@ class Stream:
         return segment
 
     def read(self, offset: int, limit: int) -> bytes:
-        """Up to `limit` bytes of what is kept from `offset` on; less at the border of two places, none at the end."""
+        """Up to `limit` bytes of what is kept from `offset` on; less at the border of two places, none at the end. Raises
+        OSError when the disk does not give back what it took."""
         start = offset - self.released
         if start < len(self._head):
             return bytes(memoryview(self._head)[start : start + limit])
@@ -151,7 +153,8 @@ class Stream:
             os.close(self._file)
             self._file = -1
         self._spool.on_disk -= segment.end - segment.start
-        os.unlink(segment.path)
+        with contextlib.suppress(OSError):  # the next start clears the folder
+            os.unlink(segment.path)
 
     def close(self) -> None:
         """Nobody wants the rest."""

@@ -112,8 +112,7 @@ class Supervisor:
             self._ordinal = (self._ordinal + 1) % ORDINALS
             while self._ordinal in self._unsettled:
                 self._ordinal = (self._ordinal + 1) % ORDINALS
-            spool = Spool(self._budget, f"{self._folder}/spool/{run.attempt}-{self._ordinal}")
-            attempt = Attempt(self._ordinal, message.spec, run, message.results, spool)
+            attempt = Attempt(self._ordinal, message.spec, run, message.results)
             self.attempts[run.attempt] = attempt
             if self.closing:
                 self._never_ran(attempt, Outcome.REJECTED, "the owner is about to exit", now)
@@ -152,7 +151,8 @@ class Supervisor:
             return
         landed = attempt.spool.streams[message.stream - 1].release(message.offset)
         self._outlet.released(attempt, landed)
-        if self._pipes.released(attempt) and attempt.settled:
+        self._pipes.released(attempt)
+        if attempt.settled and attempt.reading:
             self._read_out(attempt)
         self._let_go_if_done(attempt)
 
@@ -191,6 +191,7 @@ class Supervisor:
             self._devices.visible(attempt.device_ids),
         )
         attempt.started = now
+        attempt.spool = Spool(self._budget, f"{self._folder}/spool/{attempt.result_name}")
         try:
             folder = spec.workdir
             if not folder:

@@ -113,12 +113,13 @@ class Undertaker:
         return False
 
     def wake_at(self) -> int | None:
-        times = [ending.deadline for ending in self._endings.values() if ending.rounds == 0]
-        if self._endings:
-            times.append(self._look_at)
+        if not self._endings:
+            return self._sweep_at
+        times = [self._look_at]
+        times += [ending.deadline for ending in self._endings.values() if ending.rounds == 0]
         if self._sweep_at is not None:
             times.append(self._sweep_at)
-        return min(times, default=None)
+        return min(times)
 
     def tick(self, now: int) -> None:
         sweep = self._sweep_at is not None and now >= self._sweep_at
@@ -152,6 +153,8 @@ class Undertaker:
         if not processes:
             if attempt is None or attempt.exited:
                 del self._endings[ordinal]
+                if ending.rounds > _CHASE_AFTER:
+                    Cage(self._me, ordinal).remove()
                 if attempt is not None:
                     self._settled(attempt)
             return
@@ -166,7 +169,7 @@ class Undertaker:
         ending.rounds += 1
         proc.send(processes, signal.SIGKILL, self._me)
         if ending.rounds > _CHASE_AFTER:
-            Cage(self._me, ordinal).kill(process for process in processes if process.alive)
+            Cage(self._me, ordinal).kill(p.pid for p in processes if p.alive and p.parent == self._me)
             self._chase(ordinal)
 
     def _look(self) -> dict[int, list[Process]]:
