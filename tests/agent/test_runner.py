@@ -195,7 +195,7 @@ def test_results_that_cannot_be_written_give_the_start_back(tmp_path: Path) -> N
         await line.join()
         (tmp_path / "file").write_text("")
         order = start(1, "true")
-        scene.session._results._root = str(tmp_path / "file")
+        scene.session.results._root = str(tmp_path / "file")
         line.to_agent.put_nowait([Files(1, 1, (("a", b"x"),)), order])  # one frame, as the server sends it
         ending = (await line.hear(Report)).ended[0]
         assert ending.outcome is Outcome.REJECTED

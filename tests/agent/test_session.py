@@ -389,6 +389,7 @@ def test_forget_of_a_running_attempt_stops_it_in_silence() -> None:
     talk.owner_says(OwnerStarted((1,)), OwnerOutput(1, 1, 0, b"a"))
     talk.server.clear()
     talk.says(Forget((1,)))
+    assert talk.order(OwnerRelease) == OwnerRelease(1, 1, 1)
     assert talk.order(OwnerStop) == OwnerStop((1,))
     talk.owner_says(OwnerOutput(1, 1, 1, b"bc"), OwnerEnded((exited(1, 143),)))
     assert talk.order(OwnerRelease) == OwnerRelease(1, 1, 3)
@@ -529,10 +530,10 @@ def test_a_version_that_this_agent_does_not_speak_is_final() -> None:
 def test_every_message_has_a_handler() -> None:
     from typing import get_args
 
-    from styx.agent import session
+    from styx.agent import on_owner, on_server
     from styx.protocol.messages import ServerMessage
     from styx.protocol.owner import OwnerToAgent
 
-    assert set(session._SERVER) == set(get_args(ServerMessage))
-    assert set(session._OWNER) == set(get_args(OwnerToAgent))
+    assert set(on_server.HANDLERS) == set(get_args(ServerMessage))
+    assert set(on_owner.HANDLERS) == set(get_args(OwnerToAgent))
     assert Session(PROFILE).state is LinkState.DOWN

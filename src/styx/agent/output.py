@@ -78,12 +78,16 @@ class OutputWindow:
             if (attempt, stream) not in self._chunks:
                 self._next.pop((attempt, stream), None)
 
-    def drop(self, attempt: int) -> None:
-        """Nobody wants the output of this attempt."""
+    def drop(self, attempt: int) -> list[OwnerRelease]:
+        """Nobody wants the output of this attempt: what the owner is to let go of."""
+        releases: list[OwnerRelease] = []
         for stream in (1, 2):
             for chunk in self._chunks.pop((attempt, stream), ()):
                 self.size -= len(chunk.data)
-            self._next.pop((attempt, stream), None)
+            end = self._next.pop((attempt, stream), None)
+            if end is not None:
+                releases.append(OwnerRelease(attempt, stream, end))
+        return releases
 
     def clear(self) -> None:
         self._chunks.clear()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from styx.agent.accelerators import Device, find, named
-from styx.agent.session import Vitals
+from styx.agent.words import Vitals
 from styx.core.resources import Resources
 from styx.protocol.host import host_id
 
