@@ -76,7 +76,7 @@ class Machine:
         """Whether the agent thinks that the server has not given its attempts to others."""
         if self.session is None:
             return False
-        end = self.session._pulse.lease_end  # what it says in public it may say late, at its next tick
+        end = self.session.pulse.lease_end  # what it says in public it may say late, at its next tick
         return end is not None and now < end
 
     def start(self) -> None:
