@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format mutants clean help
+.PHONY: demo test soak test-deps check format mutants clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,8 +27,16 @@ $(VENV)/.check: $(VENV)/.test
 demo: $(VENV)/.installed ## install Styx and run the census of your Python's standard library
 	@$(BIN)/python examples/census/demo.py
 
-test: $(VENV)/.check ## everything the tests need, and the tests
+test: $(VENV)/.check test-deps ## everything the tests need, and the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -r sxX
+
+soak: $(VENV)/.check test-deps ## the long forms of the tests of faults: a hundred kills, ten minutes of overload
+	STYX_SOAK=1 $(BIN)/python -m pytest tests/faults -s -r sxX
+
+test-deps: ## what the tests need of the system, where it can be installed
+	@if ! { command -v ip && command -v iptables && command -v unshare; } >/dev/null \
+		&& [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && apt-get install -y -q --no-install-recommends iproute2 iptables util-linux; fi
 
 check: $(VENV)/.check ## format, lint, types, imports
 	$(BIN)/ruff format --check .

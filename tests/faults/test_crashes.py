@@ -13,7 +13,7 @@ import urllib.error
 from pathlib import Path
 
 import pytest
-from faults_kit import Books, ended, faulty, figure, output_digest, outcomes, scaled, submit, task_of
+from faults_kit import Books, ended, faulty, figure, outcomes, output_digest, scaled, submit, task_of
 
 from styx.core.states import Outcome
 from styx.testing.cluster import Cluster, eventually
