@@ -37,6 +37,7 @@ class Disk(MemoryStore):
         return msgspec.structs.replace(opened, incarnation="the-one-database")
 
     async def commit(self, epoch: int, batch: Batch) -> None:
+        self._point("before a commit")
         await asyncio.sleep(self._chance.random() * self.slow)
         _alive()
         if self.full:

@@ -67,6 +67,10 @@ class Machine:
         return self.process is not None and self.process.alive
 
     @property
+    def draining(self) -> bool:
+        return self.session is not None and self.session.draining
+
+    @property
     def at_rest(self) -> bool:
         """Nothing is held, nothing is owed."""
         held = self.owner is not None and self.owner.alive and bool(self.owner.held)

@@ -208,14 +208,18 @@ class Simulator:
 
     async def _ask(self, what: str, verb: Callable[[Verbs], Awaitable[Any]], again: bool) -> Any:
         """A caller that tries until it has an answer, if it may; None when it has none."""
+        said, wait = "", 1.0
         while True:
             try:
                 answer = await self.server.call(verb)
             except (Unreachable, Busy, StoreError) as error:
-                self._note("%s: %s", what, error)
+                if str(error) != said:
+                    said = str(error)
+                    self._note("%s: %s", what, error)
                 if not again:
                     return None
-                await asyncio.sleep(1 + self._chance.random())
+                await asyncio.sleep(wait + self._chance.random())
+                wait = min(wait * 1.5, 15.0)
             except StyxError as error:
                 self._note("%s: refused: %s", what, error)
                 return None
@@ -368,7 +372,7 @@ class Simulator:
 
     def _point(self, where: str) -> None:
         """The server may be killed here."""
-        if where == "before a commit is durable":
+        if where == "before a commit":
             self._committing = True
         if self._crash_in:
             self._crash_in -= 1
@@ -398,6 +402,8 @@ class Simulator:
         self._note("all faults are over")
         self._start_server()
         for machine in self.machines.values():
+            if machine.draining:
+                machine.crash()
             machine.start()
 
     # -- what must hold ---------------------------------------------------------------------------------------------
