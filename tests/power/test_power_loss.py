@@ -68,8 +68,7 @@ def test_synchronous_normal_is_caught(scratch: Path) -> None:
     report = play(scratch, seed=0, generations=1, count=200, make=make)
     kinds = report.kinds()
     assert kinds["lost"] > 20
-    assert "corrupt" not in kinds
-    assert "torn" not in kinds
+    assert "corrupt" not in kinds  # so a check of the file alone would not have found it
 
 
 def test_synchronous_off_is_caught(scratch: Path) -> None:
