@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from styx.agent.owner.masking import Masker
 from styx.agent.owner.spool import Budget, Spool
 from styx.core.events import AttemptEnding
 from styx.core.states import Outcome
-from styx.protocol.messages import Run, Spec
+from styx.protocol.messages import Run, Secret, Spec
 
 __all__ = ["ENDED", "QUEUED", "RUNNING", "Attempt", "clock"]
 
@@ -30,16 +31,18 @@ class Attempt:
     """
 
     __slots__ = (
-        "alone", "code", "device_ids", "discarded", "ending_sent", "exited", "fds", "forgotten", "number", "ordinal", "outcome", "pid",
-        "reason", "result", "result_name", "results", "room", "run", "settled", "spec", "spool", "started", "state",
+        "alone", "code", "device_ids", "discarded", "ending_sent", "exited", "fds", "forgotten", "masks", "number", "ordinal", "outcome",
+        "pid", "reason", "result", "result_name", "results", "room", "run", "secrets", "settled", "spec", "spool", "started", "state",
     )  # fmt: skip
 
-    def __init__(self, ordinal: int, spec: Spec, run: Run, results: str) -> None:
+    def __init__(self, ordinal: int, spec: Spec, run: Run, results: str, secrets: tuple[Secret, ...] = ()) -> None:
         self.ordinal = ordinal
         self.number = run.attempt
         self.spec = spec
         self.run = run
         self.results = results
+        self.secrets = secrets
+        self.masks: tuple[Masker, Masker] | None = None  # of its stdout and stderr, while it runs
         self.spool = _NO_OUTPUT
         self.state = QUEUED
         self.pid = 0

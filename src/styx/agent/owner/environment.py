@@ -51,5 +51,7 @@ def of(
         environment[b"CUDA_VISIBLE_DEVICES"] = visible.encode()
     if spec.env:
         environment.update(encoded(spec.env))
+    if attempt.secrets:
+        environment.update(encoded((secret.name, secret.value) for secret in attempt.secrets))
     environment[b"STYX_MARK"] = mark.encode()
     return environment

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 
+from styx.agent.owner.address import SOCKET
 from styx.agent.owner.attempt import clock
 from styx.agent.owner.link import Link, peer
 from styx.agent.owner.outlet import Outlet
@@ -23,6 +24,7 @@ __all__ = ["Loop"]
 
 _SECOND = 1_000_000_000
 _GATHER = 2_000_000  # nanoseconds
+_CHECK = 5 * _SECOND
 _LAST_CALL = 10 * _SECOND  # after SIGTERM, for the agent to collect what ended
 _LONGEST = 60 * _SECOND  # of a wait: epoll's clock stops in suspend, ours does not
 _OVER = select.EPOLLHUP | select.EPOLLERR
@@ -49,6 +51,7 @@ class Loop:
         self._trash = trash
         self._idle = idle
         self._alone_since = clock()
+        self._look_at = self._alone_since + min(_CHECK, idle)
         self._terminated_at = 0
         self._nonce = os.urandom(8).hex()
         self._more = False
@@ -84,11 +87,14 @@ class Loop:
         if from_listener:
             self._accept()
         now = clock()
-        self._pipes.tick(now)
+        for attempt in self._pipes.tick(now):
+            self._outlet.due(attempt)
         supervisor.tick(now)
         self._more = supervisor.start_ready(now)
         if self._trash.busy:
             self._trash.step()
+        if self._outlet.link is None:
+            self._look_for_the_folder(now)
         self._gathering = supervisor.waiting and self._flushed <= now < self._flushed + _GATHER
         if not self._gathering:
             self._flushed = now
@@ -104,12 +110,21 @@ class Loop:
         wake_at = self._supervisor.wake_at()
         wait = _LONGEST if wake_at is None else max(0, wake_at - now)
         if self._outlet.link is None:
-            wait = min(wait, max(0, self._alone_since + self._idle - now) or _SECOND)
+            wait = min(wait, max(0, self._alone_since + self._idle - now) or _CHECK)
         if self._terminated_at:
             wait = min(wait, _SECOND)
         if self._gathering:
             wait = min(wait, max(0, self._flushed + _GATHER - now))
         return min(wait, _LONGEST) / _SECOND + 0.0005  # epoll counts milliseconds: do not wake just too early
+
+    def _look_for_the_folder(self, now: int) -> None:
+        """Without its socket in its folder, nobody will ever come and collect: then nothing is worth going on for."""
+        if now >= self._look_at:
+            self._look_at = now + _CHECK
+            if not os.path.exists(SOCKET):
+                _log("the folder is gone: ending all programs")
+                self._supervisor.closing = True
+                self._supervisor.discard_all(now, at_once=False)
 
     def _signalled(self, numbers: bytes, now: int) -> None:
         if signal.SIGTERM in numbers and not self._terminated_at:

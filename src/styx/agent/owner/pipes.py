@@ -3,6 +3,8 @@
 Pipes are armed for one event at a time (EPOLLONESHOT). A pipe is armed again at once after a pause, so that a single line is
 passed on without delay; one that keeps delivering little is armed 2 ms later, so that its writes gather in the pipe; and
 one whose attempt has used up memory and disk is armed when some of that is released, which makes the program wait.
+
+What belongs to an attempt with secrets goes through its masks first (`masking`); what these hold back is shown after a pause.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import os
 import select
 
-from styx.agent.owner.attempt import Attempt
+from styx.agent.owner.attempt import Attempt, clock
+from styx.agent.owner.masking import Masker
 
 __all__ = ["CHUNK", "Pipes"]
 
@@ -18,6 +21,7 @@ CHUNK = 64 << 10  # what a pipe holds; a larger buffer would come from mmap each
 _LITTLE = 8 << 10
 _CHATTY = 2_000_000  # nanoseconds
 _RETRY = 1_000_000_000  # nanoseconds between attempts to write to a disk that took no more
+_PAUSE = 300_000_000  # nanoseconds without a byte more, after which what a mask holds back is shown
 _DRAIN = 64  # reads: more than a pipe can hold
 _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 
@@ -25,7 +29,7 @@ _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 class Pipes:
     """All pipes of one owner, on its epoll."""
 
-    __slots__ = ("_epoll", "_last", "_later", "_stalled", "by_fd")
+    __slots__ = ("_epoll", "_held", "_last", "_later", "_stalled", "by_fd")
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
@@ -33,6 +37,7 @@ class Pipes:
         self._last: dict[int, int] = {}  # when a pipe last delivered
         self._later: dict[int, int] = {}  # armed again when this time has come, in order of time
         self._stalled: dict[int, None] = {}
+        self._held: dict[int, int] = {}  # pipes whose masks hold bytes back, and until when, in order of time
 
     def watch(self, attempt: Attempt) -> None:
         for index, fd in enumerate(attempt.fds):
@@ -77,12 +82,28 @@ class Pipes:
             self._close(attempt, index)
             return 0
         if not attempt.discarded:
-            attempt.spool.streams[index].append(data)
+            if attempt.masks is None:
+                attempt.spool.streams[index].append(data)
+            else:
+                self._mask(attempt, index, attempt.masks[index], data)
         return len(data)
 
+    def _mask(self, attempt: Attempt, index: int, mask: Masker, data: bytes) -> None:
+        attempt.spool.streams[index].append(mask.feed(data))
+        self._held.pop(attempt.fds[index], None)
+        if mask.holds:
+            self._held[attempt.fds[index]] = clock() + _PAUSE
+
+    def _show_held(self, attempt: Attempt, index: int) -> None:
+        """Pass on what a mask holds back."""
+        if attempt.masks is not None and attempt.masks[index].holds and not attempt.discarded:
+            attempt.spool.streams[index].append(attempt.masks[index].flush())
+
     def _close(self, attempt: Attempt, index: int) -> None:
+        self._show_held(attempt, index)
         fd = attempt.fds[index]
         attempt.fds[index] = -1
+        self._held.pop(fd, None)
         del self.by_fd[fd]
         self._last.pop(fd, None)
         self._later.pop(fd, None)
@@ -103,8 +124,8 @@ class Pipes:
                     del self._stalled[fd]
                     self._epoll.modify(fd, _ARMED)
 
-    def tick(self, now: int) -> None:
-        """Arm what is due, and try the disk again for what is stuck."""
+    def tick(self, now: int) -> list[Attempt]:
+        """Arm what is due, and try the disk again for what is stuck. Returns those that have output which was held back before."""
         while self._later:
             fd, due = next(iter(self._later.items()))
             if due > now:
@@ -117,13 +138,23 @@ class Pipes:
                 self._last[fd] = now
                 attempt.spool.streams[index].settle()
                 self.released(attempt)
+        shown: list[Attempt] = []
+        while self._held:
+            fd, due = next(iter(self._held.items()))
+            if due > now:
+                break
+            del self._held[fd]
+            attempt, index = self.by_fd[fd]
+            self._show_held(attempt, index)
+            shown.append(attempt)
+        return shown
 
     def wake_at(self) -> int | None:
         """When `tick` has something to do."""
-        if self._later:
-            return next(iter(self._later.values()))
-        stuck = [self._last.get(fd, 0) + _RETRY for fd in self._stalled if self._is_stuck(fd)]
-        return min(stuck, default=None)
+        times = [next(iter(times.values())) for times in (self._later, self._held) if times]
+        if not self._later:
+            times += [self._last.get(fd, 0) + _RETRY for fd in self._stalled if self._is_stuck(fd)]
+        return min(times, default=None)
 
     def _is_stuck(self, fd: int) -> bool:
         attempt, index = self.by_fd[fd]

@@ -16,6 +16,7 @@ from styx.agent.owner import environment, results
 from styx.agent.owner.attempt import ENDED, QUEUED, RUNNING, Attempt, clock
 from styx.agent.owner.devices import Devices
 from styx.agent.owner.mark import ORDINALS, Marker
+from styx.agent.owner.masking import Masker, masked, worth_masking
 from styx.agent.owner.outlet import Outlet
 from styx.agent.owner.pipes import Pipes
 from styx.agent.owner.rooms import Rooms
@@ -112,7 +113,7 @@ class Supervisor:
             self._ordinal = (self._ordinal + 1) % ORDINALS
             while self._ordinal in self._unsettled:
                 self._ordinal = (self._ordinal + 1) % ORDINALS
-            attempt = Attempt(self._ordinal, message.spec, run, message.results)
+            attempt = Attempt(self._ordinal, message.spec, run, message.results, message.secrets)
             self.attempts[run.attempt] = attempt
             if self.closing:
                 self._never_ran(attempt, Outcome.REJECTED, "the owner is about to exit", now)
@@ -209,6 +210,8 @@ class Supervisor:
             self._never_ran(attempt, Outcome.REJECTED, f"the machine has no room for it: {error}", now)
             return
         attempt.state = RUNNING
+        if attempt.secrets and (values := worth_masking(secret.value for secret in attempt.secrets)):
+            attempt.masks = Masker(values), Masker(values)
         self.leaders[attempt.pid] = attempt
         self._pipes.watch(attempt)
         self._outlet.started(attempt)
@@ -296,6 +299,8 @@ class Supervisor:
             self._pipes.close(attempt)
         if attempt.pid:
             attempt.result, complaint = results.take(self._results, attempt.result_name)
+            if attempt.secrets:
+                attempt.result = masked(attempt.result, worth_masking(secret.value for secret in attempt.secrets))
             if complaint:
                 attempt.reason = f"{attempt.reason}; {complaint}" if attempt.reason else complaint
         if attempt.room and self._rooms.returned(attempt.room):
@@ -303,6 +308,7 @@ class Supervisor:
         if attempt.outcome is None:
             attempt.outcome = Outcome.EXITED
         attempt.state = ENDED
+        attempt.secrets, attempt.masks = (), None
         if attempt.discarded:
             self._remove_room(attempt)
         else:
