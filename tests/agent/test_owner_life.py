@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import struct
@@ -249,3 +250,15 @@ def test_a_large_leftover_folder_is_removed(tmp_path: Path) -> None:
         eventually(lambda: not list((tmp_path / "trash").iterdir()) and not list((tmp_path / "work").iterdir()))
         assert Path("/etc/passwd").exists()
         talk.close()
+
+
+def test_an_owner_whose_folder_is_removed_goes(tmp_path: Path) -> None:
+    mark = token()
+    it = Owner(tmp_path / "owner", "--idle", "0.1")
+    talk = it.talk().configure()
+    talk.start(spec("sleep", mark), 1)
+    talk.starts(1)
+    talk.close()
+    shutil.rmtree(tmp_path / "owner")
+    it.gone()
+    assert not with_token(mark)

@@ -25,7 +25,8 @@ The protocol is `styx.protocol.owner`. What it leaves open is decided so:
 - OwnerForget of an attempt whose output is still owed drops its end and its folder now, and the rest when it is released.
 - SIGTERM to the owner: it starts nothing more, ends its programs in order and reports them LOST (what waited: REJECTED), so
   that they run elsewhere; it exits when that is collected, or 10 s later. SIGINT and SIGHUP are ignored.
-- An owner that is not tied and holds nothing exits when no agent has been connected for 30 s.
+- An owner that is not tied and holds nothing exits when no agent has been connected for 30 s. One whose folder was removed
+  ends its programs and exits: nobody could find it any more.
 - A program's core dumps are off (soft limit 0) and its limit of open files is what the agent had; memory is not limited.
 """
 

@@ -87,8 +87,7 @@ class Loop:
         if from_listener:
             self._accept()
         now = clock()
-        for attempt in self._pipes.tick(now):
-            self._outlet.due(attempt)
+        self._pipes.tick(now)
         supervisor.tick(now)
         self._more = supervisor.start_ready(now)
         if self._trash.busy:
