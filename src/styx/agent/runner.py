@@ -3,9 +3,6 @@
 Each of the two ports has a reader that feeds the session and a writer that sends what has gathered; the session's answers
 are carried out in one place, `_perform`. When a connection ends it is opened again after a wait that grows, with jitter
 added after the cap so that agents that lost one server together do not come back together.
-
-What waits to be sent is bounded by what the session lets itself owe: output by its window, the rest by what is held.
-Heartbeats go before everything else that waits.
 """
 
 from __future__ import annotations
@@ -14,26 +11,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from styx.agent.folders import apply
+from styx.agent.outbox import Outbox
 from styx.agent.ports import Dial, OpenOwner, Port
 from styx.agent.results import DropResults, WriteResults
 from styx.agent.session import LinkState, Out, Session, Vitals
 from styx.aiokit.backoff import Backoff
 from styx.errors import Busy, ProtocolError, StyxError, Unreachable
-from styx.protocol.messages import AgentMessage, Heartbeat, Output
+from styx.protocol.messages import AgentMessage
 from styx.protocol.owner import AgentToOwner, OwnerStart
 
 __all__ = ["AgentRunner", "Refusal", "boottime"]
 
 SEND_LIMIT = 30.0  # seconds for one batch; a peer that takes longer is gone
 PARTING = 5.0  # seconds for the last messages of an agent that has drained
-_BATCH = 1 << 20  # bytes of output in one batch
 
 log = logging.getLogger("styx.agent")
-
-M = TypeVar("M")
 
 
 class Refusal(StyxError):
@@ -46,51 +41,6 @@ class Refusal(StyxError):
 def boottime() -> int:
     """Milliseconds on a clock that never goes back and, where there is one, runs through suspend."""
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
-
-
-class Outbox(Generic[M]):
-    """What waits to be sent over one connection."""
-
-    def __init__(self) -> None:
-        self._urgent: list[M] = []
-        self._messages: list[M] = []
-        self._ready = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def put(self, messages: list[M]) -> None:
-        for message in messages:
-            (self._urgent if type(message) is Heartbeat else self._messages).append(message)
-        self._ready.set()
-        self._idle.clear()
-
-    def clear(self) -> None:
-        self._urgent.clear()
-        self._messages.clear()
-        self._ready.clear()
-        self._idle.set()
-
-    async def take(self) -> list[M]:
-        """What has gathered, liveness first, up to a bound; waits until there is something."""
-        while not self._messages and not self._urgent:
-            self._ready.clear()
-            self._idle.set()
-            await self._ready.wait()
-        batch, self._urgent = self._urgent, []
-        size = taken = 0
-        for message in self._messages:
-            taken += 1
-            if isinstance(message, Output):
-                size += len(message.data)
-                if size >= _BATCH:
-                    break
-        batch += self._messages[:taken]
-        del self._messages[:taken]
-        return batch
-
-    async def sent(self) -> None:
-        """Until nothing waits."""
-        await self._idle.wait()
 
 
 class AgentRunner:
