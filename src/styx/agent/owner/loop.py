@@ -87,7 +87,8 @@ class Loop:
         if from_listener:
             self._accept()
         now = clock()
-        self._pipes.tick(now)
+        for attempt in self._pipes.tick(now):
+            self._outlet.due(attempt)
         supervisor.tick(now)
         self._more = supervisor.start_ready(now)
         if self._trash.busy:
