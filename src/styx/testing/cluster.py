@@ -82,8 +82,9 @@ class Cluster:
                 start_new_session=True,
             )
 
-    def start_server(self, *arguments: str, healthy: bool = True) -> None:
-        self.server = self._spawn("styx-server", "--port", str(self.port), *arguments, log="server")
+    def start_server(self, *arguments: str, healthy: bool = True, program: tuple[str, ...] = ("styx-server",)) -> None:
+        """`program` is what to run instead, such as a Python that does something to the server before it starts."""
+        self.server = self._spawn(*program, "--port", str(self.port), *arguments, log="server")
         if healthy:
             eventually("the server answers /health", self.healthy)
 
