@@ -470,6 +470,64 @@ def test_a_backup_is_a_database_of_its_own(tmp_path: Path) -> None:
     scene(tmp_path / "home", play)
 
 
+def test_each_restore_of_a_backup_is_an_incarnation_of_its_own(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+
+    async def play(store: SqliteStore, epoch: int) -> None:
+        await store.commit(epoch, Batch(submitted(1)))
+        await store.backup(str(copy))
+        (original,) = await store._reader.run(lambda c: c.execute("SELECT incarnation FROM meta").fetchone())
+        seen = {original}
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "styx.db").write_bytes(copy.read_bytes())
+            drawn = set()
+            for _ in range(2):  # a restart keeps it
+                restored = SqliteStore(tmp_path / name)
+                drawn.add((await restored.open()).incarnation)
+                await restored.close()
+            assert len(drawn) == 1
+            assert "" not in drawn
+            assert not drawn & seen
+            seen |= drawn
+
+    scene(tmp_path / "home", play)
+
+
+def test_a_copy_restored_over_a_killed_server_does_not_get_its_log(tmp_path: Path) -> None:
+    script = """if 1:
+        import asyncio, os, shutil, sys
+        from pathlib import Path
+        from styx.store.base import Batch
+        from styx.store.sqlite import SqliteStore
+        from styx.testing.contracts.store import submitted
+        async def main():
+            home = Path(sys.argv[1])
+            store = SqliteStore(home / "home")
+            epoch = (await store.open()).epoch
+            await store.commit(epoch, Batch(submitted(1)))
+            await store.backup(str(home / "copy.db"))
+            for job in range(2, 40):
+                await store.commit(epoch, Batch(submitted(job, name=f"job {job}")))
+            os.kill(os.getpid(), 9)
+        asyncio.run(main())
+    """
+    _, errors = python(script, str(tmp_path)).communicate(timeout=60)
+    home = tmp_path / "home"
+    assert (home / "styx.db-wal").stat().st_size > 0, errors
+    (tmp_path / "copy.db").replace(home / "styx.db")
+
+    async def play(store: SqliteStore, epoch: int) -> None:
+        assert [row.job for row in await store.jobs(Page())] == [1]
+        for job in range(2, 30):
+            await store.commit(epoch, Batch(submitted(job)))
+        check = await store._reader.run(lambda c: c.execute("PRAGMA integrity_check").fetchall())
+        assert check == [("ok",)]
+        assert (home / "styx.db-wal.replaced").exists()
+
+    scene(home, play)
+
+
 def test_a_backup_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
     async def play(store: SqliteStore, epoch: int) -> None:
         await store.commit(epoch, Batch(submitted(1)))

@@ -37,9 +37,13 @@ SELECT last_segment FROM meta WHERE one = 1;
 -- Bytes of output of all jobs that are kept.
 SELECT output_bytes FROM meta WHERE one = 1;
 
+-- name: mark_copy
+-- A copy has no incarnation until it is opened for the first time, so that each restore of it is one of its own.
+UPDATE meta SET incarnation = '', epoch = epoch + 1 WHERE one = 1;
+
 -- name: renew
--- A copy of the database is another incarnation, so that fences of the original never match.
-UPDATE meta SET incarnation = ?, epoch = epoch + 1 WHERE one = 1;
+-- A restored copy is another incarnation, so that fences of the original never match.
+UPDATE meta SET incarnation = ? WHERE one = 1 AND incarnation = '';
 
 -- ===== writing records =====
 

@@ -91,6 +91,7 @@ class SqliteStore:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire()
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            backup.part_from_old_log(self.path)
         except OSError as error:
             self._lock.release()
             raise from_os(error, f"opening {self.path}") from error
@@ -278,7 +279,9 @@ class SqliteStore:
 def _take_over(connection: sqlite3.Connection, steps: list[Migration]) -> Opened:
     migrate(connection, steps)
     with retention.transaction(connection):
-        connection.execute(SQL["create_meta"], (secrets.token_hex(8),))
+        incarnation = (secrets.token_hex(8),)
+        connection.execute(SQL["create_meta"], incarnation)
+        connection.execute(SQL["renew"], incarnation)
         connection.execute(SQL["raise_epoch"])
         row = connection.execute(SQL["opened"]).fetchone()
     return Opened(*row)
