@@ -114,3 +114,11 @@ def test_handshakes_are_limited_and_told_when_to_come_back() -> None:
     assert 0 < wait <= 101
     assert gate.admit(wait) == 0
     assert gate.admit(wait) > 0
+
+
+def test_a_stall_before_the_first_tick_is_none_of_the_agents_fault() -> None:
+    for begin in (Leases.beat, Leases.watch):
+        leases = Leases()
+        begin(leases, 7, 500)
+        assert AgentLost(7) not in leases.tick(400_000)
+        assert leases.silence(7, 400_000) <= 1_000

@@ -29,6 +29,8 @@ from styx.runtime.clock import VirtualClock
 from styx.runtime.link import LinkSettings
 from styx.runtime.shell import ShellSettings
 from styx.runtime.transport import pipe
+from styx.store.base import Batch
+from styx.store.memory import MemoryStore
 from styx.testing.agents import Act, FakeAgent
 
 HOLD = Act(hold=True)
@@ -471,5 +473,40 @@ def test_goodbye_at_the_end() -> None:
         await agent.until(lambda: not agent.connected)
         assert of(agent, Bye)
         await agent.disconnect()
+
+    run(main())
+
+
+class Gated(MemoryStore):
+    """Commits wait for the gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def commit(self, epoch: int, batch: Batch) -> None:
+        await self.gate.wait()
+        await super().commit(epoch, batch)
+
+
+def test_a_hello_is_a_sign_of_life_before_it_is_on_disk() -> None:
+    async def main() -> None:
+        clock, store = VirtualClock(), Gated()
+        async with shell(store, clock=clock) as sh:
+            agent = FakeAgent(sh.hub)
+            await agent.connect()
+            node = agent.node
+            await agent.disconnect()
+            clock.advance(290_000)
+            store.gate.clear()
+            await agent.connect(welcome=False)
+            while sh.hub.leases.silence(node, clock.elapsed()):
+                await asyncio.sleep(0)
+            clock.advance(20_000)
+            store.gate.set()
+            await agent.until(lambda: agent.node)
+            assert not sh.engine.world.nodes[node].lost
+            await agent.disconnect()
 
     run(main())

@@ -14,7 +14,7 @@ from styx.core.on_node import lose_node
 from styx.core.records import ElementsDue
 from styx.core.states import TaskState
 from styx.core.turn import Turn
-from styx.core.world import Task
+from styx.core.world import World
 
 __all__ = ["on_timer"]
 
@@ -31,8 +31,7 @@ def on_timer(turn: Turn, event: TimerFired) -> Answer:
         room -= 1
         job = world.jobs.get(serial)
         if kind == BACKOFF:
-            if job is not None and not job.cancelling and _backoff_over(job.tasks[ordinal], index, turn.now):
-                due.append((serial, ordinal, index))
+            due.append((serial, ordinal, index))
         elif kind == DEADLINE:
             if job is not None and job.deadline_at <= turn.now:
                 cancel_job(turn, job, DEADLINE_REASON)
@@ -42,13 +41,19 @@ def on_timer(turn: Turn, event: TimerFired) -> Answer:
                 lose_node(turn, node)
         elif kind == RECALL:
             recalling = True
-    if due:
-        turn.record(ElementsDue(tuple(sorted(set(due)))))
+    # Looked at last: a deadline that came due in the same moment may have ended the wait already.
+    elements = tuple(element for element in sorted(set(due)) if _backoff_over(world, *element, turn.now))
+    if elements:
+        turn.record(ElementsDue(elements))
     if recalling:
         recall(turn)
     return None
 
 
-def _backoff_over(task: Task, index: int, now: int) -> bool:
+def _backoff_over(world: World, serial: int, ordinal: int, index: int, now: int) -> bool:
     """Whether this element waits, and for no longer; the timer may be an older one that its wait has outlived."""
+    job = world.jobs.get(serial)
+    if job is None or job.cancelling:
+        return False
+    task = job.tasks[ordinal]
     return task.states[index] == TaskState.BACKOFF and (task.due or {}).get(index, 0) <= now

@@ -33,11 +33,13 @@ class Leases:
 
     def beat(self, node: int, at: int) -> None:
         """A sign of life. A lease that was not there begins; a suspect one is suspect no more."""
+        self._begin(at)
         self._heard[node] = at
         self._suspects.discard(node)
 
     def watch(self, node: int, at: int) -> None:
         """Begin a lease for a node that has not been heard of since this server started: it is suspect already."""
+        self._begin(at)
         self._heard[node] = at
         self._suspects.add(node)
 
@@ -75,6 +77,10 @@ class Leases:
                 self._suspects.add(node)
                 happened.append(AgentSuspected(node))
         return happened
+
+    def _begin(self, at: int) -> None:
+        if self._ticked is None:  # a process may be stalled before its first tick too
+            self._ticked = at
 
     def _extend(self, by: int, at: int) -> None:
         for node, heard in self._heard.items():
