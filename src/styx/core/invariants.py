@@ -16,7 +16,9 @@ from styx.core.world import Job, Node, Task, World
 
 __all__ = ["check", "snapshot"]
 
-_UNDER_WAY = (TaskState.ASSIGNED, TaskState.RUNNING, TaskState.CANCELLING)
+_UNDER_WAY = (int(TaskState.ASSIGNED), int(TaskState.RUNNING), int(TaskState.CANCELLING))
+_STATES = range(len(TaskState))
+_ENDED = int(TaskState.SUCCEEDED)  # the first of the states that are ends
 
 
 def check(world: World) -> None:
@@ -47,10 +49,8 @@ def _check_job(world: World, job: Job) -> None:
     counts = [0] * len(TaskState)
     opened = usage = 0
     for task in job.tasks:
-        _check_task(world, task, name)
+        counts = [a + b for a, b in zip(counts, _check_task(world, task, name), strict=True)]
         opened += task.open
-        for state in TaskState:
-            counts[state] += task.states.count(state)
         if task.live and task.shape is not None:
             usage += task.shape.weight * len(task.live)
     _require(opened == job.open, f"{name}: open is {job.open}, its tasks say {opened}")
@@ -59,31 +59,35 @@ def _check_job(world: World, job: Job) -> None:
     _require(usage == job.usage, f"{name}: usage is {job.usage}, its attempts weigh {usage}")
 
 
-def _check_task(world: World, task: Task, where: str) -> None:
+def _check_task(world: World, task: Task, where: str) -> list[int]:
+    """Returns how many of its elements are in each state."""
     name = f"{where}, task {task.spec.name!r}"
-    tasks = task.job.tasks
-    still_open = sum(1 for state in task.states if not TaskState(state).ended)
+    tasks, states = task.job.tasks, task.states
+    counts = [states.count(state) for state in _STATES]
+    still_open = sum(counts[:_ENDED])
     _require(still_open == task.open, f"{name}: open is {task.open}, its states say {still_open}")
-    unsuccessful = task.size - still_open - task.states.count(TaskState.SUCCEEDED)
+    unsuccessful = task.size - still_open - counts[TaskState.SUCCEEDED]
     _require(
         unsuccessful == task.unsuccessful,
         f"{name}: unsuccessful is {task.unsuccessful}, should be {unsuccessful}",
     )
-    unmet = sum(1 for need in task.needs if tasks[need].open)
+    unmet = sum(1 for need in task.needs if tasks[need].open) if task.needs else 0
     _require(unmet == task.unmet, f"{name}: unmet is {task.unmet}, its needs say {unmet}")
-    if task.unmet:
-        waiting = task.states.count(TaskState.READY)
+    if unmet:
+        waiting = counts[TaskState.READY]
         _require(not waiting, f"{name}: {waiting} elements are READY with unmet needs")
     live = task.live or {}
-    for index, state in enumerate(task.states):
-        attempt = world.attempts.get(live[index]) if index in live else None
-        if state in _UNDER_WAY:
-            _require(attempt is not None, f"{name}[{index}] is {TaskState(state).name} without an attempt")
-        else:
-            _require(index not in live, f"{name}[{index}] is {TaskState(state).name} with an attempt")
+    for index, serial in live.items():
+        attempt = world.attempts.get(serial)
+        state = states[index]
+        _require(state in _UNDER_WAY, f"{name}[{index}] is {TaskState(state).name} with an attempt")
+        _require(attempt is not None, f"{name}[{index}]: its attempt {serial} is nowhere")
         if attempt is not None:
             _require(attempt.task is task and attempt.index == index, f"{name}[{index}]: not its attempt")
             _require(attempt.cancelling == (state == TaskState.CANCELLING), f"{name}[{index}]: cancelling differs")
+    under_way = sum(counts[state] for state in _UNDER_WAY)
+    _require(under_way == len(live), f"{name}: {under_way} elements are under way, {len(live)} have an attempt")
+    return counts
 
 
 def _check_node(world: World, node: Node) -> None:
