@@ -17,6 +17,7 @@ from styx.core.spec import JobSpec
 from styx.errors import Conflict, NotFound, StyxError, UsageError, WaitTimeout
 from styx.protocol.http import (
     AgentView,
+    BackupView,
     Created,
     Event,
     Health,
@@ -217,6 +218,10 @@ class FakePlane:
             raise NotFound(f"there is no token {token_id}")
         self.rows = [replace(r, revoked_at=5) if r.token == token_id else r for r in self.rows]
         return True
+
+    async def backup(self, path: str) -> BackupView:
+        self._asked("backup", path)
+        return BackupView(path, 4_096, 1.0)
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
         self._asked("gc", days, keep_bytes)

@@ -17,6 +17,8 @@ ROOM = Resources(cpus=4_000, memory=1 << 30, disk=1 << 30)
 
 
 class TestControlPlane(PlaneContract):
+    on_disk = False
+
     @asynccontextmanager
     async def plane(self, folder: Path) -> AsyncIterator[Verbs]:
         async with ControlPlane.open(resources=ROOM) as plane:

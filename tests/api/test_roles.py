@@ -46,6 +46,7 @@ ALLOWED: dict[tuple[str, str], set[str]] = {
     ("POST", "/api/v1/tokens"): {"admin"},
     ("DELETE", "/api/v1/tokens/{id}"): {"admin"},
     ("POST", "/api/v1/gc"): {"admin"},
+    ("POST", "/api/v1/backup"): {"admin"},
 }
 
 

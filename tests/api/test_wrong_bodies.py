@@ -124,6 +124,7 @@ for route, bodies in {
     "tokens": [b"[]", b"{}", b'{"name":""}', b'{"name":7}', b'{"name":"a","role":"root"}', b'{"name":"a","ttl":-1}',
                b'{"name":"a","ttl":"1"}', b'{"name":"a","x":1}', b'{"name":"a","name":"b"}', b"\xff", b"{" * 100_000],
     "gc": [b"[]", b'{"days":-1}', b'{"days":"x"}', b'{"days":1e999}', b'{"keep_bytes":-1}', b'{"keep":1}', b"nul"],
+    "backup": [b"[]", b"{}", b'{"path":7}', b'{"path":""}', b'{"path":"/a","x":1}', b'{"path":"' + b"a" * 5_000 + b'"}'],
     "tasks/t/cancel": [b"[]", b'{"reason":7}', b'{"reason":"' + b"x" * 2_000 + b'"}', b'{"why":"x"}', b"[" * 100_000],
     "tasks/t/retry": [b"[]", b'{"failed":"yes"}', b'{"failed":1}', b'{"start":null}', b'{"from":"x"}', b"\x00"],
 }.items():  # fmt: skip

@@ -14,6 +14,7 @@ from styx.errors import NotFound
 from styx.protocol.http import (
     AgentView,
     AttemptView,
+    BackupView,
     Created,
     Health,
     JobResult,
@@ -125,6 +126,10 @@ class FakeVerbs:
 
     async def health(self) -> Health:
         return Health("healthy", "0.1.0", "x", 1.0)
+
+    async def backup(self, path: str) -> BackupView:
+        self.asked.append(("backup", path))
+        return BackupView(path, 8_192, 1.0)
 
     async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
         self.asked.append(("token", name, role, ttl))

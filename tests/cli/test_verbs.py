@@ -249,3 +249,15 @@ def test_without_a_verb_the_help_is_shown(capfd: Capture) -> None:
     out, err = capfd.readouterr()
     assert "Run a command or a task file." in out + err
     assert "styx: " not in out + err
+
+
+def test_backup_names_a_path_on_the_servers_disk(capfd: Capture) -> None:
+    verbs = FakeVerbs()
+    assert run(verbs, "backup", "/backups/monday.db") == 0
+    assert "/backups/monday.db" in capfd.readouterr().out
+    assert run(verbs, "backup", "/backups", "-o", "json") == 0
+    assert json.loads(capfd.readouterr().out) == {"path": "/backups", "bytes": 8192, "taken_at": 1.0}
+    assert verbs.asked == [("backup", "/backups/monday.db"), ("backup", "/backups")]
+    assert run(verbs, "backup", "monday.db") == 2
+    assert "another host" in capfd.readouterr().err
+    assert len(verbs.asked) == 2

@@ -18,7 +18,7 @@ import pytest
 from styx.core.records import AttemptAssigned, JobRevived, Record
 from styx.core.spec import TaskSpec
 from styx.core.states import TaskState
-from styx.errors import StaleEpoch, StoreError, StoreFull, StoreLocked, SyncFailed
+from styx.errors import StaleEpoch, StoreError, StoreFull, StoreLocked, SyncFailed, UsageError
 from styx.store import migrate as migrate_module
 from styx.store import sqlite as sqlite_module
 from styx.store.base import Batch, OutputRow, Page, TokenRow
@@ -534,7 +534,7 @@ def test_a_backup_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> 
         error = await refused(store.backup(str(tmp_path / "nowhere" / "copy.db")), StoreError)
         assert "No such file or directory" in error.message
         for name in ("styx.db", "styx.db-wal"):
-            await refused(store.backup(str(tmp_path / "home" / name)), StoreError)
+            await refused(store.backup(str(tmp_path / "home" / name)), UsageError)
         (tmp_path / "folder").mkdir()
         await refused(store.backup(str(tmp_path / "folder")), StoreError)
         assert sorted(os.listdir(tmp_path)) == ["folder", "home"]

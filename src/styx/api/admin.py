@@ -14,7 +14,7 @@ from styx.api.reply import plane
 from styx.errors import Conflict, NotFound
 from styx.protocol.http import TokenView
 
-__all__ = ["REPLAYS", "Replays", "add_token", "gc", "revoke_token", "tokens"]
+__all__ = ["REPLAYS", "Replays", "add_token", "backup", "gc", "revoke_token", "tokens"]
 
 
 class Replays:
@@ -89,3 +89,9 @@ async def gc(request: web.Request) -> web.Response:
     """Drop what ended long ago, and what is beyond the size that may be kept."""
     asked = await bodies.read(request, requests.Gc)
     return reply.json(msgspec.to_builtins(await plane(request).gc(days=asked.days, keep_bytes=asked.keep_bytes)))
+
+
+async def backup(request: web.Request) -> web.Response:
+    """Write a consistent copy of the database on the server's disk, while everything goes on."""
+    asked = await bodies.read(request, requests.Backup)
+    return reply.json(await plane(request).backup(asked.path))

@@ -12,6 +12,7 @@ from styx.api.problems import HttpProblem
 
 __all__ = [
     "AfterQuery",
+    "Backup",
     "Cancel",
     "ElementsQuery",
     "Gc",
@@ -94,6 +95,12 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Gc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     days: Annotated[float, msgspec.Meta(ge=0, le=36_500)] = 30.0
     keep_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 60)] = 10_000_000_000
+
+
+class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`path` is on the server's disk: a file, or a folder that gets a styx.db."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
 
 
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

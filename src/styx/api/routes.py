@@ -85,4 +85,5 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("DELETE", V1 + "/tokens/{id}", admin.revoke_token, ADMIN),
     Route("POST", V1 + "/gc", admin.gc, ADMIN, takes=requests.Gc),
+    Route("POST", V1 + "/backup", admin.backup, ADMIN, http.BackupView, takes=requests.Backup),
 )

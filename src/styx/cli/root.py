@@ -20,6 +20,7 @@ VERBS = {
     "agents": "Show the agents that are connected.",
     "stats": "Show figures about the server.",
     "token": "Make, list and revoke access tokens.",
+    "backup": "Copy the database while everything goes on.",
     "gc": "Drop what ended long ago.",
     "up": "Start a server and a local agent, here and now.",
     "server": "Start a server.",

@@ -19,6 +19,7 @@ from styx.errors import WaitTimeout
 from styx.protocol.handles import Submits
 from styx.protocol.http import (
     AgentView,
+    BackupView,
     Created,
     Event,
     Health,
@@ -183,6 +184,10 @@ class Client(Submits):
 
     async def revoke_token(self, token_id: int) -> bool:
         return (await self._channel.ask("DELETE", f"{V1}/tokens/{token_id}", dict[str, bool]))["revoked"]
+
+    async def backup(self, path: str) -> BackupView:
+        body = {"path": path}
+        return await self._channel.ask("POST", f"{V1}/backup", BackupView, body=body, repeat=True, seconds=3_600.0)
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
         body = {"days": days, "keep_bytes": keep_bytes}

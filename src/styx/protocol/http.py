@@ -11,6 +11,7 @@ import msgspec
 __all__ = [
     "AgentView",
     "AttemptView",
+    "BackupView",
     "Created",
     "Event",
     "Health",
@@ -202,6 +203,14 @@ class PlanView(msgspec.Struct, frozen=True):
     levels: int
     fits: bool
     source: str  # where the known places come from
+
+
+class BackupView(msgspec.Struct, frozen=True):
+    """A copy of the database, on the server's disk."""
+
+    path: str
+    bytes: int
+    taken_at: float
 
 
 class TokenView(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from styx.core.spec import JobSpec
 from styx.protocol.http import (
     AgentView,
+    BackupView,
     Created,
     Event,
     Health,
@@ -97,6 +98,12 @@ class Verbs(Protocol):
         ...
 
     async def revoke_token(self, token_id: int) -> bool: ...
+
+    async def backup(self, path: str) -> BackupView:
+        """Write a consistent copy of the database, without output, on the server's disk; work goes on meanwhile. `path` is
+        absolute there: a file, replaced only if it is such a copy, or a folder that gets a styx.db. Raises UsageError, and
+        StoreError when there is no database."""
+        ...
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
         """Drop what ended longer ago: {"jobs": ..., "segments": ..., "bytes": ...}."""

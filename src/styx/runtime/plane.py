@@ -11,6 +11,7 @@ from styx.core.spec import JobSpec
 from styx.errors import Busy, StoreError, TooSlow, UsageError, WaitTimeout
 from styx.protocol.http import (
     AgentView,
+    BackupView,
     Created,
     Event,
     Health,
@@ -151,6 +152,9 @@ class Plane:
 
     async def revoke_token(self, token_id: int) -> bool:
         return await self._tokens.revoke(token_id)
+
+    async def backup(self, path: str) -> BackupView:
+        return await self._upkeep.backup(path)
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
         return await self._upkeep.gc(days=days, keep_bytes=keep_bytes)

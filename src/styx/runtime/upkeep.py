@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from styx.core.states import TaskState
 from styx.errors import UsageError
-from styx.protocol.http import Health, Stats
+from styx.protocol.http import BackupView, Health, Stats
+from styx.runtime.backups import target_of
 from styx.runtime.shell import Shell
 from styx.runtime.views import counts_view
 
@@ -67,6 +68,16 @@ class Upkeep:
         disk = await shell.store.size() + await shell.output.size()
         shell.metrics.disk.read = lambda: disk
         return shell.metrics.render()
+
+    async def backup(self, path: str) -> BackupView:
+        """Raises UsageError when the copy cannot go there, StoreError when it cannot be made."""
+        from asyncio import to_thread
+
+        target = await to_thread(target_of, path)
+        taken = self._shell.clock.now()
+        await self._shell.store.backup(str(target))
+        size = (await to_thread(target.stat)).st_size
+        return BackupView(str(target), size, taken / 1_000)
 
     async def gc(self, *, days: float, keep_bytes: int) -> dict[str, int]:
         """Drop jobs that ended longer ago than `days`, and the oldest beyond `keep_bytes` of output. Raises UsageError."""

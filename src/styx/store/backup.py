@@ -14,7 +14,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from styx.errors import StoreError
+from styx.errors import UsageError
 from styx.store.faults import from_os
 from styx.store.statements import SQL
 
@@ -69,6 +69,6 @@ def part_from_old_log(path: Path) -> None:
 
 
 def refuse(target: Path, folder: Path) -> None:
-    """A backup must not be written over the database itself."""
+    """A backup must not be written over the database itself. Raises UsageError."""
     if target.resolve().parent == folder.resolve() and target.name.startswith("styx."):
-        raise StoreError(f"{target} belongs to the running database", hint="write the backup somewhere else")
+        raise UsageError(f"{target} belongs to the running database", hint="write the backup somewhere else")

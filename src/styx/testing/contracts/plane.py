@@ -18,8 +18,9 @@ from typing import TypeVar
 
 import pytest
 
+from styx.compose import ControlPlane
 from styx.core.spec import JobSpec, TaskSpec
-from styx.errors import AmbiguousId, Conflict, NoFit, NotFound, SpecError, UsageError, WaitTimeout
+from styx.errors import AmbiguousId, Conflict, NoFit, NotFound, SpecError, StoreError, UsageError, WaitTimeout
 from styx.protocol.http import Event
 from styx.protocol.verbs import Verbs
 
@@ -54,6 +55,8 @@ async def a_moment_later(plane: Verbs) -> None:
 
 
 class PlaneContract:
+    on_disk = True  # whether it keeps its records in a database
+
     def plane(self, folder: Path) -> AbstractAsyncContextManager[Verbs]:
         raise NotImplementedError
 
@@ -324,3 +327,42 @@ class PlaneContract:
             assert await plane.jobs() == ([], "")
 
         self._run(tmp_path, body)
+
+    def test_a_backup_is_a_whole_control_plane(self, tmp_path: Path) -> None:
+        folder = tmp_path / "copies"
+        folder.mkdir()
+
+        async def body(plane: Verbs) -> tuple[str, str]:
+            made = await plane.submit_spec(job(sh("a", "true"), name="kept"))
+            await plane.wait(made.job_id)
+            for bad in ("copy.db", "", str(tmp_path / "nowhere" / "copy.db"), str(tmp_path / "text"), "/a\0b"):
+                (tmp_path / "text").write_text("something else")
+                with pytest.raises((UsageError, SpecError)):
+                    await plane.backup(bad)
+            if not self.on_disk:
+                with pytest.raises(StoreError):
+                    await plane.backup(str(folder))
+                return "", ""
+            for _ in range(2):  # the second one takes the place of the first
+                copy = await plane.backup(str(folder))
+                assert copy.path == str(folder / "styx.db")
+                assert copy.bytes == (folder / "styx.db").stat().st_size
+                assert copy.taken_at > 0
+            await plane.submit_spec(job(sh("a", "true"), name="later"))
+            return made.job_id, await _incarnation(plane)
+
+        job_id, incarnation = self._run(tmp_path, body)
+        if not job_id:
+            return
+
+        async def restored() -> None:
+            async with ControlPlane.open(folder, agent=False) as plane:
+                jobs, _ = await plane.jobs()
+                assert [(view.job_id, view.name, view.status) for view in jobs] == [(job_id, "kept", "SUCCEEDED")]
+                assert await _incarnation(plane) not in {"", incarnation}
+
+        asyncio.run(restored())
+
+
+async def _incarnation(plane: Verbs) -> str:
+    return (await plane.health()).incarnation
