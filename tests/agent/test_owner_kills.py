@@ -26,8 +26,10 @@ HARDY = {
 
 FORKS_ON = """
 import os, sys, time
-# {}: each process starts the next one in a session of its own, and exits
+# {}: beside this program, each process starts the next one in a session of its own, and exits
 sys.stdout.write("up"); sys.stdout.flush()
+if os.fork():
+    while True: time.sleep(1)
 for fd in (0, 1, 2): os.close(fd)
 while True:
     if os.fork():
@@ -84,9 +86,22 @@ def test_what_forks_all_the_time_is_caught(tmp_path: Path, program: str) -> None
         talk.start(spec(PYTHON, "-c", program.format(mark), grace=100), 1)
         talk.said(1, b"up")
         talk.stop(1)
-        assert talk.ends(1)[0].attempt == 1
-        assert not with_token(mark)
+        assert talk.ends(1)[0].outcome is Outcome.KILLED
+        for _ in range(20):  # one look at /proc can miss what keeps moving
+            assert not with_token(mark)
         assert talk.run(spec("true"), 2).code == 0
+
+
+def test_what_forks_on_after_its_programs_exit_is_caught_too(tmp_path: Path) -> None:
+    """Nobody is below the owner when it goes, so the chain is over when it has gone."""
+    mark = token()
+    with owner(tmp_path) as it:
+        talk = it.talk().configure()
+        line = f"{PYTHON} -c {shlex.quote(FORKS_ON.format(mark))} & sleep 0.2; kill -9 $!; exit 3"
+        assert talk.run(spec(line, shell=True, grace=100)).code == 3
+        talk.close()
+    for _ in range(20):
+        assert not with_token(mark)
 
 
 def test_grace_is_given(tmp_path: Path) -> None:
