@@ -5,8 +5,10 @@ on a disk. It is a separate process because parenthood cannot be handed over: wh
 it does. So it is kept too small to need an upgrade: the standard library and msgspec, one thread, one epoll loop.
 
     loop        epoll, signals, timers: one turn after the other
-    supervisor  what is held: admission, spawning, reaping, stopping, ends; decides what each message means
-    spawn       one program: environment, folder, limits, pipes, posix_spawn
+    orders      what each message of the agent means
+    supervisor  what is held and what becomes of it: admission, starting, reaping, stopping, ends
+    workshop    what a program has for its own: environment, rooms (folders), devices, results, masking of secrets
+    spawn       one program: limits, pipes, posix_spawn
     pipes       reading what programs write, with back-pressure; spool keeps it until it is released
     undertaker  ending process trees so that nothing is left; proc reads /proc, mark says whose a process is
     outlet      what the agent is owed and has not been sent on this connection; link is the socket, frames the framing

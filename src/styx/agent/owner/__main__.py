@@ -21,6 +21,7 @@ from styx.agent.owner.spawn import Spawner
 from styx.agent.owner.spool import Budget
 from styx.agent.owner.supervisor import Supervisor
 from styx.agent.owner.trash import Trash
+from styx.agent.owner.workshop import Workshop
 from styx.errors import StyxError
 
 __all__ = ["main"]
@@ -74,9 +75,8 @@ def _serve(folder: str, lock: int, arguments: argparse.Namespace) -> int:
     epoll = select.epoll()
     pipes, outlet = Pipes(epoll), Outlet()
     budget = Budget(per_attempt_memory=arguments.output_memory, per_attempt_disk=arguments.output_disk)
-    supervisor = Supervisor(
-        folder, marker, Spawner(home, marker), pipes, outlet, Rooms(f"{folder}/work", trash), budget
-    )
+    workshop = Workshop(folder, marker, Spawner(home, marker), Rooms(f"{folder}/work", trash), budget)
+    supervisor = Supervisor(marker, workshop, pipes, outlet)
     supervisor.tied = arguments.tied
     listener = address.bind(folder)
     loop = Loop(epoll, listener, supervisor, pipes, outlet, trash, round(arguments.idle * _SECOND))

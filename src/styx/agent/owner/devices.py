@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from styx.core.resources import Resources
 
-__all__ = ["Devices"]
+__all__ = ["Devices", "Named"]
 
 Named = tuple[tuple[str, tuple[str, ...]], ...]
 

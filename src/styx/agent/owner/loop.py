@@ -12,6 +12,7 @@ import sys
 from styx.agent.owner.address import SOCKET
 from styx.agent.owner.attempt import clock
 from styx.agent.owner.link import Link, peer
+from styx.agent.owner.orders import Orders
 from styx.agent.owner.outlet import Outlet
 from styx.agent.owner.pipes import Pipes
 from styx.agent.owner.supervisor import Supervisor
@@ -46,6 +47,7 @@ class Loop:
         self._epoll = epoll
         self._listener = listener
         self._supervisor = supervisor
+        self._orders = Orders(supervisor, outlet)
         self._pipes = pipes
         self._outlet = outlet
         self._trash = trash
@@ -169,7 +171,7 @@ class Loop:
             messages, goes_on = link.receive()
             now = clock()
             for message in messages:
-                self._supervisor.handle(message, now)
+                self._orders.obey(message, now)
         except ProtocolError as error:
             _log(f"closed the connection: {error}")
             goes_on = False

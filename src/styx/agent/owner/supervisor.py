@@ -1,4 +1,4 @@
-"""What the owner holds, and what each message and each end of a program means for it.
+"""What the owner holds, and what becomes of it.
 
 An attempt goes QUEUED, RUNNING, ENDED. It is RUNNING until three things have happened, in any order: its program was waited for,
 none of its processes is left (`settled`, which frees its share of the machine), and its output was read to the end.
@@ -9,25 +9,20 @@ from __future__ import annotations
 import heapq
 import os
 import signal
-from collections.abc import Callable
-from typing import Any
 
-from styx.agent.owner import environment, results
 from styx.agent.owner.attempt import ENDED, QUEUED, RUNNING, Attempt, clock
-from styx.agent.owner.devices import Devices
+from styx.agent.owner.devices import Named
 from styx.agent.owner.mark import ORDINALS, Marker
-from styx.agent.owner.masking import Masker, masked, worth_masking
 from styx.agent.owner.outlet import Outlet
 from styx.agent.owner.pipes import Pipes
-from styx.agent.owner.rooms import Rooms
-from styx.agent.owner.spawn import CannotRun, NoRoom, Spawner
-from styx.agent.owner.spool import Budget, Spool
+from styx.agent.owner.spawn import CannotRun, NoRoom
 from styx.agent.owner.undertaker import Undertaker
+from styx.agent.owner.workshop import Workshop
 from styx.core.admission import Admission
 from styx.core.resources import Resources
 from styx.core.states import Outcome
-from styx.errors import ProtocolError
-from styx.protocol import owner as p
+from styx.protocol.messages import Run, Secret, Spec
+from styx.protocol.owner import OwnerWatching
 
 __all__ = ["Supervisor"]
 
@@ -39,131 +34,63 @@ _NOTHING = Resources(cpus=0)
 class Supervisor:
     """`attempts` is what is held, by the server's number; `leaders` the running programs, by pid."""
 
-    def __init__(
-        self, folder: str, marker: Marker, spawner: Spawner, pipes: Pipes, outlet: Outlet, rooms: Rooms, budget: Budget
-    ) -> None:
+    def __init__(self, marker: Marker, workshop: Workshop, pipes: Pipes, outlet: Outlet) -> None:
         self.incarnation = ""
         self.capacity = _NOTHING
         self.tied = False
         self.closing = False  # nothing new is taken
+        self.lease_end: int | None = None  # when exclusive attempts must end, unless the agent says otherwise
         self.attempts: dict[int, Attempt] = {}
         self.leaders: dict[int, Attempt] = {}
-        self._folder = folder
-        self._results = os.open(f"{folder}/results", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._marker = marker
-        self._spawner = spawner
+        self.undertaker = Undertaker(marker, self.leaders, self._settled)
+        self._workshop = workshop
         self._pipes = pipes
         self._outlet = outlet
-        self._rooms = rooms
-        self._budget = budget
-        self.undertaker = Undertaker(marker, self.leaders, self._settled)
         self._admission = Admission(_NOTHING)
         self._unsettled: dict[int, Attempt] = {}  # waiting and started ones, by ordinal
-        self._devices = Devices()
         self._timeouts: list[tuple[int, int, Attempt]] = []
-        self._lease_end: int | None = None  # when exclusive attempts must end, unless the agent says otherwise
         self._ordinal = 0
-        self._inherited = environment.encoded(environment.base().items())
-        self._handlers: dict[type, Callable[[Any, int], None]] = {
-            p.Configure: self._configure,
-            p.OwnerStart: self._start,
-            p.OwnerStop: self._stop,
-            p.OwnerRecall: self._recall,
-            p.OwnerForget: self._forget,
-            p.OwnerRelease: self._release,
-            p.OwnerShutdown: self._shutdown,
-            p.OwnerLease: self._lease,
-        }
 
-    # what the agent says
-
-    def handle(self, message: p.AgentToOwner, now: int) -> None:
-        """Obey one message. Raises ProtocolError when it may not come now."""
-        link = self._outlet.link
-        if link is not None and not link.configured and type(message) not in {p.Configure, p.OwnerShutdown}:
-            raise ProtocolError(f"{type(message).__name__} came before Configure")
-        self._handlers[type(message)](message, now)
-
-    def held(self, now: int) -> tuple[p.OwnerWatching, ...]:
+    def held(self, now: int) -> tuple[OwnerWatching, ...]:
         return tuple(
-            p.OwnerWatching(attempt.number, attempt.state, attempt.ran(now))
+            OwnerWatching(attempt.number, attempt.state, attempt.ran(now))
             for attempt in self.attempts.values()
             if not attempt.forgotten
         )
 
-    def _configure(self, message: p.Configure, now: int) -> None:
-        if message.incarnation != self.incarnation:
-            self.discard_all(now, at_once=True)
-            self.incarnation = message.incarnation
-        self._admission.resize(self.capacity, message.capacity)
-        self.capacity = message.capacity
-        self.tied = message.tied
-        self._devices.configure(message.devices, [a.device_ids for a in self._unsettled.values() if a.state == RUNNING])
-        for attempt in [a for a in self._unsettled.values() if a.state == QUEUED]:
-            self._refuse_too_large(attempt, now)
-        link = self._outlet.link
-        if link is not None and not link.configured:
-            link.configured = True
-            self._outlet.tell_all(self.attempts)
+    # arriving
 
-    def _start(self, message: p.OwnerStart, now: int) -> None:
-        for run in message.runs:
-            if run.attempt in self.attempts:
-                continue
-            self._ordinal = (self._ordinal + 1) % ORDINALS
-            while self._ordinal in self._unsettled:
-                self._ordinal = (self._ordinal + 1) % ORDINALS
-            attempt = Attempt(self._ordinal, message.spec, run, message.results, message.secrets)
-            self.attempts[run.attempt] = attempt
-            if self.closing:
-                self._never_ran(attempt, Outcome.REJECTED, "the owner is about to exit", now)
-                continue
-            self._unsettled[attempt.ordinal] = attempt
-            self._admission.arrive(attempt.ordinal, message.spec.resources)
+    def resize(self, capacity: Resources, devices: Named, now: int) -> None:
+        """What the machine gives now. What runs goes on; what waits and can never fit any more is refused."""
+        self._admission.resize(self.capacity, capacity)
+        self.capacity = capacity
+        in_use = [attempt.device_ids for attempt in self._unsettled.values() if attempt.state == RUNNING]
+        self._workshop.devices.configure(devices, in_use)
+        for attempt in [attempt for attempt in self._unsettled.values() if attempt.state == QUEUED]:
             self._refuse_too_large(attempt, now)
+
+    def take(self, spec: Spec, run: Run, results: str, secrets: tuple[Secret, ...], now: int) -> None:
+        """An attempt that was not held before waits for its turn."""
+        self._ordinal = (self._ordinal + 1) % ORDINALS
+        while self._ordinal in self._unsettled:
+            self._ordinal = (self._ordinal + 1) % ORDINALS
+        attempt = Attempt(self._ordinal, spec, run, results, secrets)
+        self.attempts[attempt.number] = attempt
+        if self.closing:
+            self._never_ran(attempt, Outcome.REJECTED, "the owner is about to exit", now)
+            return
+        self._unsettled[attempt.ordinal] = attempt
+        self._admission.arrive(attempt.ordinal, spec.resources)
+        self._refuse_too_large(attempt, now)
 
     def _refuse_too_large(self, attempt: Attempt, now: int) -> None:
         if not attempt.spec.resources.fits(self.capacity):
             self._never_ran(attempt, Outcome.REJECTED, "it asks for more than this machine gives", now)
 
-    def _stop(self, message: p.OwnerStop, now: int) -> None:
-        for number in message.attempts:
-            attempt = self.attempts.get(number)
-            if attempt is not None:
-                self._end(attempt, Outcome.KILLED, "stopped", now)
-
-    def _recall(self, message: p.OwnerRecall, now: int) -> None:
-        for number in message.attempts:
-            attempt = self.attempts.get(number)
-            if attempt is not None and attempt.state == QUEUED:
-                self._never_ran(attempt, Outcome.REJECTED, "recalled before it started", now)
-
-    def _forget(self, message: p.OwnerForget, now: int) -> None:
-        for number in message.attempts:
-            attempt = self.attempts.get(number)
-            if attempt is not None and attempt.state == ENDED and not attempt.forgotten:
-                attempt.forgotten = True
-                self._remove_room(attempt)
-                self._let_go_if_done(attempt)
-
-    def _release(self, message: p.OwnerRelease, now: int) -> None:
-        attempt = self.attempts.get(message.attempt)
-        if attempt is None or message.stream not in {1, 2}:
-            return
-        landed = attempt.spool.streams[message.stream - 1].release(message.offset)
-        self._outlet.released(attempt, landed)
-        self._pipes.released(attempt)
-        if attempt.settled and attempt.reading:
-            self._read_out(attempt)
-        self._let_go_if_done(attempt)
-
-    def _lease(self, message: p.OwnerLease, now: int) -> None:
-        self._lease_end = now + message.remaining * _MILLISECOND
-
-    def _shutdown(self, message: p.OwnerShutdown, now: int) -> None:
-        self.closing = True
-        if message.kill:
-            self.stop_all(Outcome.KILLED, "its owner was shut down", now)
+    def recall(self, attempt: Attempt, now: int) -> None:
+        """Give it back if it still waits."""
+        if attempt.state == QUEUED:
+            self._never_ran(attempt, Outcome.REJECTED, "recalled before it started", now)
 
     # starting
 
@@ -173,54 +100,36 @@ class Supervisor:
             ordinal = self._admission.head()
             if ordinal is None:
                 if self._admission.waiting:
-                    self._spawner.prepare()
+                    self._workshop.prepare()
                 return False
             self._admission.admit(ordinal)
             self._spawn(self._unsettled[ordinal], now)
         return True
 
     def _spawn(self, attempt: Attempt, now: int) -> None:
-        spec = attempt.spec
-        attempt.device_ids = self._devices.take(spec.resources) if spec.resources.accelerators else ()
-        attempt.result_name = f"{attempt.number}-{attempt.ordinal}"
-        mark = self._marker.variable(attempt.ordinal, self.incarnation, attempt.number)
-        variables = environment.of(
-            attempt,
-            self._inherited,
-            f"{self._folder}/results/{attempt.result_name}",
-            mark,
-            self._devices.visible(attempt.device_ids),
-        )
-        attempt.started = now
-        attempt.spool = Spool(self._budget, f"{self._folder}/spool/{attempt.result_name}")
         try:
-            folder = spec.workdir
-            if not folder:
-                folder = attempt.room = self._rooms.take()
-            attempt.pid, *attempt.fds = self._spawner.spawn(
-                spec.command, spec.shell, folder, variables, attempt.ordinal
-            )
+            self._workshop.start(attempt, self.incarnation)
         except CannotRun as error:
+            attempt.started = now
             attempt.spool.streams[1].append(f"styx: {error.message}\n".encode(errors="surrogateescape"))
             attempt.code = error.code
             self._never_ran(attempt, Outcome.EXITED, error.message, now)
             return
         except (NoRoom, OSError) as error:
-            attempt.started = 0
             self._never_ran(attempt, Outcome.REJECTED, f"the machine has no room for it: {error}", now)
             return
         attempt.state = RUNNING
-        if attempt.secrets and (values := worth_masking(secret.value for secret in attempt.secrets)):
-            attempt.masks = Masker(values), Masker(values)
+        attempt.started = now
         self.leaders[attempt.pid] = attempt
         self._pipes.watch(attempt)
         self._outlet.started(attempt)
-        if spec.timeout:
-            heapq.heappush(self._timeouts, (now + spec.timeout * _MILLISECOND, attempt.ordinal, attempt))
+        if attempt.spec.timeout:
+            due = now + attempt.spec.timeout * _MILLISECOND
+            heapq.heappush(self._timeouts, (due, attempt.ordinal, attempt))
 
     # ending
 
-    def _end(self, attempt: Attempt, outcome: Outcome, reason: str, now: int) -> None:
+    def end(self, attempt: Attempt, outcome: Outcome, reason: str, now: int) -> None:
         """Bring an attempt to its end, unless it has ended or is ending."""
         if attempt.outcome is not None or attempt.exited:
             return
@@ -287,7 +196,7 @@ class Supervisor:
         self._admission.leave(attempt.ordinal)
         self._unsettled.pop(attempt.ordinal, None)
         if attempt.device_ids:
-            self._devices.give_back(attempt.device_ids)
+            self._workshop.devices.give_back(attempt.device_ids)
         self._read_out(attempt)
 
     def _read_out(self, attempt: Attempt) -> None:
@@ -297,20 +206,12 @@ class Supervisor:
             if attempt.spool.full and attempt.reading:
                 return
             self._pipes.close(attempt)
-        if attempt.pid:
-            attempt.result, complaint = results.take(self._results, attempt.result_name)
-            if attempt.secrets:
-                attempt.result = masked(attempt.result, worth_masking(secret.value for secret in attempt.secrets))
-            if complaint:
-                attempt.reason = f"{attempt.reason}; {complaint}" if attempt.reason else complaint
-        if attempt.room and self._rooms.returned(attempt.room):
-            attempt.room = ""
+        self._workshop.finish(attempt)
         if attempt.outcome is None:
             attempt.outcome = Outcome.EXITED
         attempt.state = ENDED
-        attempt.secrets, attempt.masks = (), None
         if attempt.discarded:
-            self._remove_room(attempt)
+            self._workshop.clear(attempt)
         else:
             self._outlet.due(attempt)
 
@@ -325,15 +226,26 @@ class Supervisor:
 
     # letting go
 
+    def forget(self, attempt: Attempt) -> None:
+        """Its end is on a disk. What it wrote is owed until it is released."""
+        if attempt.state == ENDED and not attempt.forgotten:
+            attempt.forgotten = True
+            self._workshop.clear(attempt)
+            self._let_go_if_done(attempt)
+
+    def release(self, attempt: Attempt, stream: int, offset: int) -> None:
+        """One of its streams is on a disk up to `offset`."""
+        landed = attempt.spool.streams[stream].release(offset)
+        self._outlet.released(attempt, landed)
+        self._pipes.released(attempt)
+        if attempt.settled and attempt.reading:
+            self._read_out(attempt)
+        self._let_go_if_done(attempt)
+
     def _let_go_if_done(self, attempt: Attempt) -> None:
         if attempt.forgotten and not attempt.spool.owed:
             del self.attempts[attempt.number]
             self._outlet.drop(attempt)
-
-    def _remove_room(self, attempt: Attempt) -> None:
-        if attempt.room:
-            self._rooms.remove(attempt.room)
-            attempt.room = ""
 
     def discard_all(self, now: int, *, at_once: bool) -> None:
         """Nobody wants these any more: end the running ones and forget all."""
@@ -349,25 +261,25 @@ class Supervisor:
                 self._never_ran(attempt, Outcome.KILLED, "", now)
             else:
                 self._pipes.close(attempt)
-                self._remove_room(attempt)
+                self._workshop.clear(attempt)
 
     def stop_all(self, outcome: Outcome, reason: str, now: int) -> None:
         for attempt in list(self.attempts.values()):
             if attempt.state == QUEUED and outcome is Outcome.LOST:
                 self._never_ran(attempt, Outcome.REJECTED, reason, now)
             else:
-                self._end(attempt, outcome, reason, now)
+                self.end(attempt, outcome, reason, now)
 
     # time
 
     def tick(self, now: int) -> None:
         while self._timeouts and self._timeouts[0][0] <= now:
             _, _, attempt = heapq.heappop(self._timeouts)
-            self._end(attempt, Outcome.TIMED_OUT, f"timed out after {attempt.spec.timeout / 1000:g} s", now)
-        if self._lease_end is not None and self._lease_end <= now:
-            self._lease_end = None
+            self.end(attempt, Outcome.TIMED_OUT, f"timed out after {attempt.spec.timeout / 1000:g} s", now)
+        if self.lease_end is not None and self.lease_end <= now:
+            self.lease_end = None
             for attempt in self._exclusive():
-                self._end(attempt, Outcome.KILLED, "the lease of its node is over", now)
+                self.end(attempt, Outcome.KILLED, "the lease of its node is over", now)
         self.undertaker.tick(now)
 
     def _exclusive(self) -> list[Attempt]:
@@ -379,8 +291,8 @@ class Supervisor:
             heapq.heappop(self._timeouts)
         if self._timeouts:
             times.append(self._timeouts[0][0])
-        if self._lease_end is not None and self._exclusive():
-            times.append(self._lease_end)
+        if self.lease_end is not None and self._exclusive():
+            times.append(self.lease_end)
         return min(times, default=None)
 
     @property
