@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test soak test-deps check format mutants clean help
+.PHONY: demo test sim soak test-deps check format mutants clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ demo: $(VENV)/.installed ## install Styx and run the census of your Python's sta
 
 test: $(VENV)/.check test-deps ## everything the tests need, and the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -r sxX
+
+sim: $(VENV)/.check ## the simulator: 100,000 seeds over all cores (SEEDS=N for another number)
+	$(BIN)/python -m styx.testing.simulator --seeds $(or $(SEEDS),100000) --jobs $(shell nproc 2>/dev/null || echo 2)
 
 soak: $(VENV)/.check test-deps ## the long forms of the tests of faults: a hundred kills, ten minutes of overload
 	STYX_SOAK=1 $(BIN)/python -m pytest tests/faults -s -r sxX

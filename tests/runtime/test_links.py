@@ -501,7 +501,7 @@ def test_a_hello_is_a_sign_of_life_before_it_is_on_disk() -> None:
             clock.advance(290_000)
             store.gate.clear()
             await agent.connect(welcome=False)
-            while sh.hub.leases.silence(node, clock.elapsed()):
+            while sh.hub.leases.silence(node, clock.elapsed()):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             clock.advance(20_000)
             store.gate.set()

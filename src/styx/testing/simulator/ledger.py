@@ -322,7 +322,9 @@ class Ledger(Witness):
             if books is not None and books.element == entry.element:
                 lost = books.ended is not None and books.ended.outcome == Outcome.LOST
                 mine = entry.ended is not None and entry.ended.outcome == Outcome.LOST
-                if not lost and not mine:
+                if entry.spec.exclusive:
+                    self._wrong(f"attempts {other} and {attempt} of the exclusive {entry.element} run at once")
+                elif not lost and not mine:
                     self._wrong(f"attempts {other} and {attempt} of {entry.element} run at once, and neither is lost")
         self.programs[attempt] = program
         self.running[attempt] = machine

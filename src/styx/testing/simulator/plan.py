@@ -64,6 +64,7 @@ def _short(task: TaskSpec) -> str:
             (task.timeout, f" timeout={task.timeout}"),
             (task.allow_failure, " allow_failure"),
             (task.when == When.ALWAYS, " always"),
+            (task.exclusive, " exclusive"),
             (task.max_lost != 5, f" max_lost={task.max_lost}"),
         )
         if wanted
@@ -174,6 +175,7 @@ def _task(chance: Random, ordinal: int, small: bool) -> TaskSpec:
         max_lost=chance.choice([0, 1, 5, 5]),
         when=chance.choice([When.SUCCESS, When.SUCCESS, When.ALWAYS]),
         allow_failure=chance.random() < 0.2,
+        exclusive=chance.random() < 0.15,
     )
 
 

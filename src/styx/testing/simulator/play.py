@@ -22,7 +22,7 @@ import msgspec
 from styx.core.apply import BrokenInvariant
 from styx.core.effects import Step
 from styx.core.engine import Engine
-from styx.core.events import AgentLost, AgentSuspected, Continued, Event, PlacementDue, TimerFired
+from styx.core.events import AgentLost, AgentSuspected, Continued, Event, PlacementDue
 from styx.core.invariants import check, snapshot
 from styx.core.records import Record
 from styx.core.states import NodeState, Outcome, TaskState
@@ -363,8 +363,7 @@ class Simulator:
         if self.server.process is None or not self.server.process.alive:
             return
         self._note("the server is killed %s", where)
-        if self.server.shell is not None and not self._committing:
-            self._compare_rebuilt()
+        self._compare_rebuilt()
         self._listening.pause(self._loop.now())
         self.server.kill()
 
@@ -457,7 +456,7 @@ class Simulator:
 
     def _compare_rebuilt(self) -> None:
         shell = self.server.shell
-        if shell is None or shell.engine.world.staged or shell.engine.unfinished:
+        if shell is None or self._committing or shell.engine.world.staged or shell.engine.unfinished:
             return
         engine = Engine(settings=self.plan.core)
         engine.recover(self.disk.live_records())
@@ -465,8 +464,6 @@ class Simulator:
         now = shell.clock.now()
         while engine.unfinished:
             engine.step(Continued(), now)
-        while engine.wake_at is not None and engine.wake_at <= now:
-            engine.step(TimerFired(), now)
         lived, rebuilt = _facts(shell.engine.world), _facts(engine.world)
         if lived != rebuilt:
             for part, value in lived.items():
@@ -532,6 +529,8 @@ class Simulator:
         if shell is None or not self.server.up:
             return "the server is not up"
         world = shell.engine.world
+        if self._committing:
+            return "a commit is under way"
         if world.jobs or world.staged:
             left = {serial: [bytes(task.states) for task in job.tasks] for serial, job in world.jobs.items()}
             return f"jobs {left}, staged {list(world.staged)}"

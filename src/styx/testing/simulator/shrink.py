@@ -45,7 +45,9 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
             yield msgspec.structs.replace(plan, items=items[:first] + items[first + size :])
         size //= 2
     for place in plan.places[1:]:
-        yield msgspec.structs.replace(plan, places=tuple(other for other in plan.places if other is not place))
+        rest = tuple(other for other in plan.places if other is not place)
+        without = tuple(msgspec.structs.replace(i, who=tuple(n for n in i.who if n != place.name)) for i in items)
+        yield msgspec.structs.replace(plan, places=rest, items=without)
     for position, item in enumerate(items):
         for simpler in _simpler(item):
             yield msgspec.structs.replace(plan, items=(*items[:position], simpler, *items[position + 1 :]))
