@@ -35,7 +35,7 @@ from styx.protocol.http import (
 from styx.server.serve import serve
 from styx.store.base import TokenRow
 
-SECRETS = {role: f"styx_{role}" for role in ("admin", "user", "viewer", "agent")}
+SECRETS = {role: f"styx_{role}" for role in ("admin", "user", "viewer", "agent", "join")}
 
 
 def task_view(ident: str, job: str = "job-0", name: str = "t") -> TaskView:
@@ -206,7 +206,9 @@ class FakePlane:
         self._asked("tokens")
         return [TokenView(r.token, r.name, r.role, 1.0, 0.0, bool(r.revoked_at)) for r in self.rows]
 
-    async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
+    async def add_token(
+        self, name: str, *, role: str = "user", ttl: float = 0, pool: str = "", single_use: bool = False
+    ) -> TokenView:
         self._asked("add_token", name, role, ttl)
         secret = f"styx_{name}_{len(self.rows)}"
         row = self.token(secret, role)

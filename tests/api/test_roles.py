@@ -8,7 +8,7 @@ import aiohttp
 from aiohttp import web
 from api_fakes import SECRETS, FakePlane, Served, served
 
-ALL = {"", "admin", "user", "viewer", "agent"}
+ALL = {"", "admin", "user", "viewer", "agent", "join"}
 READ = {"admin", "user", "viewer"}
 WRITE = {"admin", "user"}
 
@@ -40,6 +40,7 @@ ALLOWED: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/v1/resolve"): READ,
     ("GET", "/api/v1/agents"): READ,
     ("GET", "/api/v1/agents/connect"): {"admin", "agent"},
+    ("POST", "/api/v1/agents/enrol"): {"join"},
     ("GET", "/api/v1/events"): READ,
     ("GET", "/api/v1/stats"): READ,
     ("GET", "/api/v1/tokens"): {"admin"},

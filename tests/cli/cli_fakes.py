@@ -131,7 +131,9 @@ class FakeVerbs:
         self.asked.append(("backup", path))
         return BackupView(path, 8_192, 1.0)
 
-    async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
+    async def add_token(
+        self, name: str, *, role: str = "user", ttl: float = 0, pool: str = "", single_use: bool = False
+    ) -> TokenView:
         self.asked.append(("token", name, role, ttl))
         return TokenView(7, name, role, 1.0, 0.0, False, "styx_secret")
 

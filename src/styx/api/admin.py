@@ -10,6 +10,7 @@ from aiohttp import web
 
 from styx.api import bodies, reply, requests
 from styx.api.auth import TOKENS
+from styx.api.openings import OPENINGS
 from styx.api.reply import plane
 from styx.errors import Conflict, NotFound
 from styx.protocol.http import TokenView
@@ -67,7 +68,9 @@ async def add_token(request: web.Request) -> web.Response:
     replays = request.app[REPLAYS]
     answer = replays.find(key, asked) if key else None
     if answer is None:
-        answer = await plane(request).add_token(asked.name, role=asked.role, ttl=asked.ttl)
+        answer = await plane(request).add_token(
+            asked.name, role=asked.role, ttl=asked.ttl, pool=asked.pool, single_use=asked.single_use
+        )
         request.app[TOKENS].forget()
         if key:
             replays.keep(key, asked, answer)
@@ -82,6 +85,7 @@ async def revoke_token(request: web.Request) -> web.Response:
         raise NotFound(f"there is no token {given[:40]!r}", hint="styx token list shows them")
     done = await plane(request).revoke_token(int(given))
     request.app[TOKENS].forget()
+    request.app[OPENINGS].look()
     return reply.json({"revoked": done})
 
 

@@ -7,18 +7,24 @@ connections that are half open, so the websocket pings nobody.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from styx.api.agents import peer_of
+from styx.api.openings import OPENING
 from styx.api.problems import HttpProblem, begun
 from styx.protocol.codec import MAX_FRAME
+from styx.runtime.peers import Peer
 from styx.runtime.transport import Transport
 
 __all__ = ["CONNECT", "SUBPROTOCOL", "Connect", "connect"]
 
 SUBPROTOCOL = "styx"
 
-Connect = Callable[[Transport], Awaitable[None]]
+Connect = Callable[[Transport, Peer, Callable[[int], None]], Awaitable[None]]
+"""Serves a link: who is at its other end, and what to call with the token that takes the place of theirs."""
+
 CONNECT: web.AppKey[Connect | None] = web.AppKey("connect")
 
 
@@ -54,6 +60,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
     if not socket.can_prepare(request).ok:
         raise HttpProblem(400, "agents connect here with a websocket", hint="start one with `styx-agent`")
     await socket.prepare(request)
+    opening = OPENING.get()
+    opening.part = partial(socket.close, code=WSCloseCode.POLICY_VIOLATION, message=b"the token has ended")
     with begun(request):
-        await serve(Socket(socket))
+        await serve(Socket(socket), peer_of(opening.identity), opening.renew)
     return socket

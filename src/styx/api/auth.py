@@ -9,9 +9,11 @@ nothing about the digest of a secret.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from enum import Enum
 
 import msgspec
@@ -21,9 +23,9 @@ from styx.api.problems import Handler
 from styx.errors import NotAllowed
 from styx.store.base import TokenRow
 
-__all__ = ["ACCESS", "TOKENS", "Access", "Identity", "Tokens", "auth_middleware", "authorise", "digest_of"]
+__all__ = ["ACCESS", "IDENTITY", "TOKENS", "Access", "Identity", "Tokens", "auth_middleware", "authorise", "digest_of"]
 
-ROLES = ("admin", "user", "viewer", "agent")
+ROLES = ("admin", "user", "viewer", "agent", "join")
 
 
 class Access(Enum):
@@ -34,12 +36,16 @@ class Access(Enum):
     WRITE = frozenset({"admin", "user"})
     ADMIN = frozenset({"admin"})
     AGENT = frozenset({"admin", "agent"})  # the local user's token is an admin's, and starts the local agent
+    JOIN = frozenset({"join"})  # an agent that has no credential of its own yet
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
     token_id: int
     name: str
     role: str
+    pool: str = ""
+    expires_at: int = 0
+    parent: int = 0
 
 
 def digest_of(secret: str) -> bytes:
@@ -65,6 +71,7 @@ class Tokens:
         self._clock = clock
         self._rows: dict[bytes, TokenRow] = {}
         self._loaded = -1.0  # on the monotonic clock
+        self._loading: asyncio.Future[None] | None = None
 
     def forget(self) -> None:
         """Something has changed: look again before the next answer."""
@@ -72,14 +79,36 @@ class Tokens:
 
     async def find(self, secret: str) -> Identity | None:
         """Whose secret this is; None when it is nobody's, or no longer."""
+        await self._refresh()
+        row = self._rows.get(digest_of(secret))
+        if row is None or not self._good(row):
+            return None
+        return Identity(row.token, row.name, row.role, row.pool, row.expires_at, row.parent)
+
+    async def live(self) -> set[int]:
+        """The tokens that are somebody's now."""
+        await self._refresh()
+        return {row.token for row in self._rows.values() if self._good(row)}
+
+    def _good(self, row: TokenRow) -> bool:
+        return not row.revoked_at and not 0 < row.expires_at <= self._clock() * 1_000
+
+    async def _refresh(self) -> None:
         now = time.monotonic()
         if self._loaded < 0 or now - self._loaded >= self._fresh:
             self._loaded = now
+            self._loading = asyncio.ensure_future(self._look())
+        if self._loading is not None:  # also for who comes while somebody else's look is under way
+            await asyncio.shield(self._loading)
+
+    async def _look(self) -> None:
+        try:
             self._rows = {row.digest: row for row in await self._load()}
-        row = self._rows.get(digest_of(secret))
-        if row is None or row.revoked_at or (row.expires_at and row.expires_at <= self._clock() * 1_000):
-            return None
-        return Identity(row.token, row.name, row.role)
+        except BaseException:
+            self._loaded = -1.0
+            raise
+        finally:
+            self._loading = None
 
 
 def authorise(identity: Identity | None, access: Access) -> None:
@@ -97,6 +126,7 @@ def authorise(identity: Identity | None, access: Access) -> None:
 
 ACCESS = web.AppKey("access", dict[tuple[str, str], Access])  # by method and path pattern
 TOKENS = web.AppKey("tokens", Tokens)
+IDENTITY: ContextVar[Identity | None] = ContextVar("identity", default=None)  # who asks, while the handler runs
 
 
 @web.middleware
@@ -106,7 +136,13 @@ async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)  # no such route: the router's own answer
     access = request.app[ACCESS][request.method, resource.canonical]
     if access is not Access.PUBLIC:
-        authorise(await _identify(request), access)
+        identity = await _identify(request)
+        authorise(identity, access)
+        before = IDENTITY.set(identity)
+        try:
+            return await handler(request)
+        finally:
+            IDENTITY.reset(before)
     return await handler(request)
 
 

@@ -107,8 +107,12 @@ class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`ttl` is in seconds; 0: it does not end."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-    role: Literal["admin", "user", "viewer", "agent"] = "user"
+    role: Literal["admin", "user", "viewer", "agent", "join"] = "user"
     ttl: Annotated[float, msgspec.Meta(ge=0, le=10 * 365 * 86_400)] = 0.0
+    pool: Annotated[str, msgspec.Meta(max_length=64, description="of a join token: its agents carry it as a label")] = (
+        ""
+    )
+    single_use: Annotated[bool, msgspec.Meta(description="of a join token: it lets in one agent only")] = False
 
 
 def query(request: web.Request, kind: type[T]) -> T:

@@ -13,12 +13,13 @@ from aiohttp import web
 
 from styx.api import admin, agents, agents_ws, events, health, jobs, logs, measure, openapi, requests, tasks
 from styx.api.auth import Access
-from styx.protocol import http
+from styx.protocol import http, joining
 
 __all__ = ["ROUTES", "Route"]
 
 V1 = "/api/v1"
 PUBLIC, READ, WRITE, ADMIN, AGENT = Access.PUBLIC, Access.READ, Access.WRITE, Access.ADMIN, Access.AGENT
+JOIN = Access.JOIN
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -70,6 +71,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", V1 + "/resolve", tasks.resolve, READ, query=requests.ResolveQuery),
     Route("GET", V1 + "/agents", agents.index, READ, http.AgentView, items=True),
     Route("GET", V1 + "/agents/connect", agents_ws.connect, AGENT, status=101),
+    Route("POST", joining.ENROL, agents.enrol, JOIN, joining.Enrolled, takes=joining.Enrol, status=201),
     Route("GET", V1 + "/events", events.everything, READ, http.Event, query=requests.AfterQuery, media=SSE),
     Route("GET", V1 + "/stats", health.stats, READ, http.Stats),
     Route("GET", V1 + "/tokens", admin.tokens, ADMIN, http.TokenView, items=True),

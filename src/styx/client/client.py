@@ -178,8 +178,10 @@ class Client(Submits):
     async def tokens(self) -> list[TokenView]:
         return (await self._channel.ask("GET", f"{V1}/tokens", _Page[TokenView])).items
 
-    async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
-        body = {"name": name, "role": role, "ttl": ttl}
+    async def add_token(
+        self, name: str, *, role: str = "user", ttl: float = 0, pool: str = "", single_use: bool = False
+    ) -> TokenView:
+        body = {"name": name, "role": role, "ttl": ttl, "pool": pool, "single_use": single_use}
         return await self._channel.ask("POST", f"{V1}/tokens", TokenView, body=body, key=token_hex(16))
 
     async def revoke_token(self, token_id: int) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from styx.errors import ProtocolError
-from styx.protocol.messages import AgentMessage, ServerMessage
+from styx.protocol.messages import AgentMessage, Credential, ServerMessage
 
 __all__ = ["MAX_CHUNK", "MAX_FRAME", "decode_agent", "decode_server", "encode"]
 
@@ -16,10 +16,10 @@ MAX_CHUNK = 256 << 10  # bytes of output in one message
 
 _encoder = msgspec.msgpack.Encoder()
 _agent = msgspec.msgpack.Decoder(list[AgentMessage])
-_server = msgspec.msgpack.Decoder(list[ServerMessage])
+_server = msgspec.msgpack.Decoder(list[ServerMessage | Credential])
 
 
-def encode(messages: Sequence[AgentMessage | ServerMessage]) -> bytes:
+def encode(messages: Sequence[AgentMessage | ServerMessage | Credential]) -> bytes:
     return _encoder.encode(messages)
 
 
@@ -31,9 +31,16 @@ def decode_agent(frame: bytes) -> list[AgentMessage]:
         raise ProtocolError(f"not a frame of messages: {error}") from error
 
 
-def decode_server(frame: bytes) -> list[ServerMessage]:
-    """What a server sent; raises ProtocolError when it is no valid frame."""
+def decode_server(frame: bytes, keep: Callable[[Credential], None] = lambda credential: None) -> list[ServerMessage]:
+    """What a server sent, less the credentials in it, which go to `keep`; raises ProtocolError when it is no valid frame."""
     try:
-        return _server.decode(frame)
+        messages = _server.decode(frame)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ProtocolError(f"not a frame of messages: {error}") from error
+    found: list[ServerMessage] = []
+    for message in messages:
+        if isinstance(message, Credential):
+            keep(message)
+        else:
+            found.append(message)
+    return found

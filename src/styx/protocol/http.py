@@ -221,6 +221,10 @@ class TokenView(msgspec.Struct, frozen=True):
     expires_at: float
     revoked: bool
     secret: str = ""  # shown once, in the answer to its creation
+    agent: str = ""  # the one agent that may use it; "" while none has
+    pool: str = ""  # of a join token, and what came of it: the label `pool` of its nodes
+    single_use: bool = False  # a join token that lets in one agent
+    joined_by: int = 0  # of an agent's credential: the join token that it came of
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ __all__ = [
     "Ack",
     "AgentMessage",
     "Bye",
+    "Credential",
     "Files",
     "Forget",
     "Heartbeat",
@@ -86,6 +87,17 @@ class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refus
 
     reason: str
     retry: int = 0
+
+
+class Credential(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="credential"):
+    """Server, to an agent that joined: what to dial with from now on; the one before ends soon. It is not shown, whoever prints
+    this. Not one of ServerMessage: it is for whoever dials."""
+
+    secret: str
+    ttl: int
+
+    def __repr__(self) -> str:
+        return f"Credential(***, {self.ttl})"
 
 
 class Heartbeat(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="beat"):

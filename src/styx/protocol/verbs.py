@@ -93,8 +93,11 @@ class Verbs(Protocol):
 
     async def tokens(self) -> list[TokenView]: ...
 
-    async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
-        """The secret is in the answer and nowhere else."""
+    async def add_token(
+        self, name: str, *, role: str = "user", ttl: float = 0, pool: str = "", single_use: bool = False
+    ) -> TokenView:
+        """The secret is in the answer and nowhere else. `ttl` is in seconds, 0 for ever. One of the role join is for a `pool` of
+        agents, or `single_use`, or both."""
         ...
 
     async def revoke_token(self, token_id: int) -> bool: ...

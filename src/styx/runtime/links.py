@@ -32,10 +32,12 @@ from styx.protocol.messages import (
 )
 from styx.runtime.clock import Clock
 from styx.runtime.collector import Collector
+from styx.runtime.credentials import Credentials
 from styx.runtime.handshakes import Handshakes, read_hello, unfit
 from styx.runtime.leases import Leases
 from styx.runtime.link import Link, LinkSettings
 from styx.runtime.loop import Entry, Loop
+from styx.runtime.peers import Peer, Peers
 from styx.runtime.transport import Transport
 from styx.store.base import ReportMark
 from styx.telemetry.log import get
@@ -59,7 +61,11 @@ class Hub:
         settings: LinkSettings,
         marks: Iterable[ReportMark] = (),
         handshakes: Family,
+        peers: Peers,
+        credentials: Credentials,
     ) -> None:
+        self._peers = peers
+        self.credentials = credentials
         self._loop = loop
         self._clock = clock
         self._output = output
@@ -115,22 +121,40 @@ class Hub:
             if not node.lost:
                 self.leases.watch(node.id, at)
 
-    async def connect(self, transport: Transport) -> None:
-        """Serve one connection until it ends. Errors of the peer end the link, and never leave here."""
+    async def connect(
+        self, transport: Transport, peer: Peer | None = None, renewed: Callable[[int], None] = lambda token: None
+    ) -> None:
+        """Serve one connection until it ends. Errors of the peer end the link, and never leave here. `peer` is whose token opened
+        it, None for an agent within this process; `renewed` hears of each token that takes its place."""
         frames = aiter(transport)
         try:
             hello, rest = await read_hello(frames)
-            refusal = self._refusal(hello)
+            refusal = unfit(hello)
+            if refusal is None and peer is not None:
+                refusal = await self._peers.refusal(peer, hello)
+            refusal = refusal or self._refusal()
             if refusal is not None:
                 self.handshakes.add("refused")
                 log.warning("agent refused", agent=hello.agent, reason=refusal.reason)
                 await transport.send(encode([refusal]))
                 return
-            await self._serve(self._admit(hello, transport), frames, rest)
+            labels = hello.labels if peer is None else peer.labels(hello.labels)
+            link = self._admit(hello, labels, transport)
+            if peer is None or not peer.parent:
+                await self._serve(link, frames, rest)
+                return
+            renewing = asyncio.create_task(self.credentials.keep(link, peer, renewed), name=f"credential {link.agent}")
+            try:
+                await self._serve(link, frames, rest)
+            finally:
+                renewing.cancel()
+                await asyncio.wait([renewing])
         except ProtocolError as error:
             self.handshakes.add("refused")
             log.warning("agent refused", reason=error.message)
             await self._tell(transport, Refused(error.message))
+        except StoreError as error:
+            await self._tell(transport, Refused(error.message, retry=COME_BACK))
         except (ConnectionError, TimeoutError):
             return
         finally:
@@ -181,9 +205,7 @@ class Hub:
             link.outbox.put(Bye(reason=reason))
             link.end(reason)
 
-    def _refusal(self, hello: Hello) -> Refused | None:
-        if (never := unfit(hello)) is not None:
-            return never
+    def _refusal(self) -> Refused | None:
         if self._closing:
             return Refused(self._closing, retry=COME_BACK)
         if self._loop.committer.full:
@@ -191,7 +213,7 @@ class Hub:
         wait = self._handshakes.admit(self._clock.elapsed())
         return Refused("too many agents connect at once", retry=wait) if wait else None
 
-    def _admit(self, hello: Hello, transport: Transport) -> Link:
+    def _admit(self, hello: Hello, labels: tuple[tuple[str, str], ...], transport: Transport) -> Link:
         link = Link(hello, transport, outbox_limit=self._settings.outbox)
         before = self._by_agent.get(hello.agent)
         if before is not None:
@@ -208,7 +230,7 @@ class Hub:
             hello.boot,
             hello.release,
             hello.capacity,
-            hello.labels,
+            labels,
             () if foreign else hello.held,
         )
         self._loop.put(Entry(event, committed=partial(self._welcome, link)))

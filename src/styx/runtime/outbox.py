@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 
 from styx.errors import ProtocolError
 from styx.protocol.codec import MAX_FRAME, encode
-from styx.protocol.messages import Ack, HeartbeatAck, OutputAck, ServerMessage
+from styx.protocol.messages import Ack, Credential, HeartbeatAck, OutputAck, ServerMessage
 
 __all__ = ["Outbox"]
 
@@ -23,10 +23,13 @@ _FRAME = 1 << 20  # bytes, estimated, that are gathered into one frame
 _SMALL = 64  # estimate for a message without content of its own
 
 
+_Message = ServerMessage | Credential
+
+
 class Outbox:
     def __init__(self, limit: int = 64 << 20) -> None:
         self._limit = limit
-        self._messages: list[tuple[ServerMessage, int, int]] = []  # with its bytes in a frame, and in memory
+        self._messages: list[tuple[_Message, int, int]] = []  # with its bytes in a frame, and in memory
         self._held = 0
         self._ack = 0
         self._beat = 0
@@ -35,7 +38,7 @@ class Outbox:
         self._closed = False
         self.overflowed = False
 
-    def put(self, message: ServerMessage, size: int = _SMALL, held: int = 0) -> None:
+    def put(self, message: _Message, size: int = _SMALL, held: int = 0) -> None:
         """Queue a message of about `size` bytes in a frame, which takes about `held` bytes of memory of its own until then (as
         much, when not given). After an overflow or a close it is dropped."""
         if self._closed:
@@ -83,8 +86,8 @@ class Outbox:
                 self._wake.clear()
                 await self._wake.wait()
 
-    def _take(self) -> list[ServerMessage]:
-        batch: list[ServerMessage] = []
+    def _take(self) -> list[_Message]:
+        batch: list[_Message] = []
         if self._beat:
             batch.append(HeartbeatAck(self._beat))
             self._beat = 0
@@ -106,7 +109,7 @@ class Outbox:
         return batch
 
 
-def _frames(messages: list[ServerMessage]) -> list[bytes]:
+def _frames(messages: list[_Message]) -> list[bytes]:
     """The messages as frames within the limit; sizes were only estimated."""
     frame = encode(messages)
     if len(frame) <= MAX_FRAME:

@@ -147,8 +147,10 @@ class Plane:
     async def tokens(self) -> list[TokenView]:
         return await self._tokens.list()
 
-    async def add_token(self, name: str, *, role: str = "user", ttl: float = 0) -> TokenView:
-        return await self._tokens.add(name, role, ttl)
+    async def add_token(
+        self, name: str, *, role: str = "user", ttl: float = 0, pool: str = "", single_use: bool = False
+    ) -> TokenView:
+        return await self._tokens.add(name, role, ttl, pool, single_use)
 
     async def revoke_token(self, token_id: int) -> bool:
         return await self._tokens.revoke(token_id)

@@ -22,6 +22,7 @@ from styx.core.settings import CoreSettings
 from styx.runtime.clock import BootClock, Clock, Handle
 from styx.runtime.collector import Collector
 from styx.runtime.committer import Committer
+from styx.runtime.credentials import TTL, Credentials
 from styx.runtime.dispatch import Dispatch
 from styx.runtime.feeds import Feeds
 from styx.runtime.figures import Figures
@@ -31,6 +32,7 @@ from styx.runtime.loop import Loop
 from styx.runtime.observers import Observers
 from styx.runtime.output import OutputStore
 from styx.runtime.output.segments import Segments
+from styx.runtime.peers import Peers
 from styx.runtime.results import Results
 from styx.runtime.secrets import Secrets
 from styx.runtime.vault import Vault
@@ -46,11 +48,13 @@ DRAIN_LIMIT = 10.0  # seconds
 
 
 class ShellSettings(msgspec.Struct, frozen=True):
-    """What can be set in the core, in the links, and of the output (bytes of a segment)."""
+    """What can be set in the core, in the links, of the output (bytes of a segment), and of the credentials that agents join
+    by (milliseconds of their lives)."""
 
     core: CoreSettings = CoreSettings()
     links: LinkSettings = LinkSettings()
     segment: int = 64 << 20
+    credential: int = TTL
 
 
 class Shell:
@@ -154,6 +158,8 @@ class Shell:
             settings=settings.links,
             marks=await store.marks(),
             handshakes=shell.metrics.handshakes,
+            peers=Peers(store, engine.world),
+            credentials=Credentials(store, clock, engine.world, ttl=settings.credential),
         )
         dispatch.hub = shell.hub
         shell.output.synced = shell.loop.nudge

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from styx.api.agents import Join
     from styx.api.agents_ws import Connect
     from styx.compose import ControlPlane
     from styx.telemetry.metrics import Metrics
@@ -56,6 +57,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     connect: Connect | None = None,
+    join: Join | None = None,
     position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
     metrics: Metrics | None = None,
@@ -64,7 +66,7 @@ async def serve(
     grace: float = 5.0,
     header_seconds: float = 0.0,
 ) -> Serving:
-    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `position` is the id of
+    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `join` enrols one, `position` is the id of
     the last event, `metrics` and `render` are what is measured and how it is shown, `hosts` are further names that the server answers to. Raises CannotListen."""
     from aiohttp import web
 
@@ -74,7 +76,9 @@ async def serve(
     names = list(hosts)
     if not is_loopback(host):
         names += [host, socket.gethostname()]
-    app = build(plane, tokens, connect=connect, position=position, hosts=names, metrics=metrics, render=render)
+    app = build(
+        plane, tokens, connect=connect, join=join, position=position, hosts=names, metrics=metrics, render=render
+    )
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -125,6 +129,7 @@ async def serve_plane(
         host=host,
         port=port,
         connect=shell.hub.connect,
+        join=shell.hub.credentials.enrol,
         position=lambda: shell.watch.published,
         hosts=hosts,
         metrics=shell.metrics,

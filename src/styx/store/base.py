@@ -265,6 +265,10 @@ class Store(Protocol):
         """Keep the digest of an agent's own key; the first one that comes counts. Returns the one that does."""
         ...
 
+    async def enrolled(self, agent: str) -> bytes:
+        """The digest of the key that counts for an agent; empty when it never joined."""
+        ...
+
     async def forget_enrolment(self, agent: str) -> None:
         """Let the next key that comes with this agent's id count."""
         ...

@@ -420,6 +420,9 @@ class MemoryStore:
     async def enrol(self, agent: str, key: bytes) -> bytes:
         return self._enrolments.setdefault(agent, key)
 
+    async def enrolled(self, agent: str) -> bytes:
+        return self._enrolments.get(agent, b"")
+
     async def forget_enrolment(self, agent: str) -> None:
         self._enrolments.pop(agent, None)
 

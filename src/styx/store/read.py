@@ -37,6 +37,7 @@ __all__ = [
     "attempt",
     "attempts",
     "elements",
+    "enrolled",
     "events",
     "find_jobs",
     "job",
@@ -289,6 +290,11 @@ def outputs(connection: sqlite3.Connection, attempt: int, stream: int, offset: i
 
 def secrets(connection: sqlite3.Connection, job: int) -> bytes:
     row = connection.execute(SQL["secrets"], (job,)).fetchone()
+    return row[0] if row is not None else b""
+
+
+def enrolled(connection: sqlite3.Connection, agent: str) -> bytes:
+    row = connection.execute(SQL["enrolled_key"], (agent,)).fetchone()
     return row[0] if row is not None else b""
 
 

@@ -230,6 +230,9 @@ class SqliteStore:
     async def enrol(self, agent: str, key: bytes) -> bytes:
         return await self._writer.run(_enrol, agent, key)
 
+    async def enrolled(self, agent: str) -> bytes:
+        return await self._reader.run(read.enrolled, agent)
+
     async def forget_enrolment(self, agent: str) -> None:
         await self._writer.run(_execute, "forget_enrolment", (agent,))
 

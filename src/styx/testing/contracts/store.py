@@ -727,7 +727,9 @@ class StoreContract:
             assert await store.bind_token(join.token, "b") == "a"
             assert await store.bind_token(99, "b") == ""
             assert [(row.agent, row.pool, row.single) for row in await store.tokens()] == [("a", "p", True)]
+            assert await store.enrolled("a") == b""
             assert await store.enrol("a", b"key") == b"key"
+            assert await store.enrolled("a") == b"key"
             assert await store.enrol("a", b"other") == b"key"
             await store.forget_enrolment("a")
             assert await store.enrol("a", b"other") == b"other"
