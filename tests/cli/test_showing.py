@@ -1,12 +1,10 @@
-"""Text for people: columns, spans, prefixes, the live view; and where an embedded job is found."""
+"""Text for people: columns, spans, prefixes; and where an embedded job is found."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +14,8 @@ from cli_fakes import JOB, FakeVerbs, job_view, task_view
 
 from styx.cli.follow import Sink
 from styx.cli.places import embedded_jobs, left_behind
-from styx.cli.progress import Lines, Screen
-from styx.cli.table import table, width_of
+from styx.cli.progress import Lines
+from styx.cli.table import Column, table, width_of
 from styx.cli.words import short, size, took, visible
 from styx.core import ids
 from styx.errors import AmbiguousId, NotFound, Unreachable
@@ -48,11 +46,11 @@ def test_ids_are_cut_to_what_differs() -> None:
 
 def test_text_cannot_play_tricks_on_a_terminal() -> None:
     assert visible("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
-    assert "\x1b" not in table(["A"], [["\x1b[2J"]])
+    assert "\x1b" not in table([Column("A")], [["\x1b[2J"]])
 
 
 def test_columns_line_up_for_wide_characters_too() -> None:
-    lines = table(["NAME", "N"], [["漢字", "1"], ["ab", "22"]], right=[1]).splitlines()
+    lines = table([Column("NAME"), Column("N", right=True)], [["漢字", "1"], ["ab", "22"]]).splitlines()
     assert len({width_of(line) for line in lines}) == 1
 
 
@@ -91,79 +89,9 @@ def test_lines_of_progress_tell_each_change_once(capfd: pytest.CaptureFixture[st
 
     asyncio.run(play())
     assert capfd.readouterr().err.splitlines() == [
-        "styx: a: running after 1.0s",
+        "styx: a: running",
         "styx: a: failed, exit code 3 after 1.0s",
     ]
-
-
-class Terminal:
-    """The lines a terminal would show, for the few escapes that the view uses."""
-
-    def __init__(self) -> None:
-        self.lines = [""]
-
-    def write(self, text: str) -> int:
-        for part in re.split(r"(\x1b\[\d+A\r\x1b\[J|\n)", re.sub(r"\x1b\[[\d;]*m", "", text)):
-            if up := re.match(r"\x1b\[(\d+)A", part):
-                del self.lines[len(self.lines) - 1 - int(up[1]) :]
-                self.lines.append("")
-            elif part == "\n":
-                self.lines.append("")
-            else:
-                self.lines[-1] += part
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-    @property
-    def buffer(self) -> Any:
-        return self
-
-    def isatty(self) -> bool:
-        return True
-
-
-class Bytes(Terminal):
-    def write(self, data: Any) -> int:
-        return super().write(data.decode() if isinstance(data, bytes) else data)
-
-
-def test_the_view_stays_below_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Bytes()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("LINES", "20")
-    verbs = FakeVerbs()
-    counts = {"SUCCEEDED": 3, "RUNNING": 1}
-    running = job_view(
-        "RUNNING", name="w", single=False, tasks=2, elements=5, counts=counts,
-        graph=[task_view("split"), task_view("count", "RUNNING", array=4, counts=counts, ended_at=0.0)],
-    )  # fmt: skip
-    verbs.view = job_view("SUCCEEDED", name="w", single=False, graph=[task_view("split")])
-
-    async def play() -> list[str]:
-        screen = Screen(verbs, CREATED)
-        await screen.show(running)
-        screen.write("stdout", b"count.1 | hello\n")
-        screen.say("a word")
-        await screen.show(running)
-        shown = list(terminal.lines)
-        await screen.close()
-        return shown
-
-    shown = asyncio.run(play())
-    assert shown[0] == "count.1 | hello"
-    assert shown[1] == "styx: a word"
-    assert shown[2].startswith("───")
-    assert shown[3].startswith("w  ")
-    assert "✓ split" in shown[4]
-    assert "3/4" in shown[5]
-    assert "hello" in shown[5]
-    assert all(width_of(line) < 60 for line in shown)
-    assert [line for line in terminal.lines if "split" in line and "succeeded" in line]
-    assert not [line for line in terminal.lines if "running" in line]
 
 
 def test_an_embedded_job_is_found_by_its_id_and_that_of_its_task(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_status_of_an_array_shows_the_elements_that_matter(capfd: Capture) -> No
     verbs.view = job_view(graph=[task_view(array=4, counts={"SUCCEEDED": 3, "FAILED": 1}, attempts=[])])
     assert run(verbs, "status", f"{JOB}/t") == 0
     lines = capfd.readouterr().out.splitlines()
-    assert "3 succeeded, 1 failed" in "\n".join(lines)
+    assert "1 failed, 3 succeeded" in "\n".join(lines)
     assert lines[-1].split()[:2] == ["2", "FAILED"]
 
 

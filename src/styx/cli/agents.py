@@ -31,7 +31,7 @@ async def _agents(app: App) -> None:
 
 
 def agents_table(agents: list[AgentView]) -> str:
-    from styx.cli.table import table
+    from styx.cli.table import Column, table
     from styx.cli.words import size, took
 
     rows = [
@@ -49,6 +49,10 @@ def agents_table(agents: list[AgentView]) -> str:
         ]
         for agent in agents
     ]
-    heads = ("AGENT", "STATE", "FREE CPUS", "FREE MEMORY", "ACCELERATORS", "RUNS", "WAITS", "CPU", "SEEN", "LABELS")
+    columns = (
+        Column("AGENT"), Column("STATE"), Column("FREE CPUS", right=True), Column("FREE MEMORY", right=True),
+        Column("ACCELERATORS", folds=True), Column("RUNS", right=True), Column("WAITS", right=True),
+        Column("CPU", right=True), Column("SEEN", right=True), Column("LABELS", folds=True),
+    )  # fmt: skip
     empty = "no agent is connected\nstart one with `styx agent` (on another machine: styx-agent --server URL)\n"
-    return table(heads, rows, right=(2, 3, 5, 6, 7, 8), empty=empty)
+    return table(columns, rows, empty=empty)

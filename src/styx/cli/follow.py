@@ -14,24 +14,41 @@ if TYPE_CHECKING:
 
 __all__ = ["Sink", "follow"]
 
-_COLOURS = ("36", "33", "35", "32", "34", "96", "93", "95", "92", "94")
+_STYLES = (
+    "cyan", "yellow", "magenta", "green", "blue", "bright_cyan", "bright_yellow", "bright_magenta", "bright_green", "bright_blue",
+)  # fmt: skip
 MAX_LINE = 64 << 10  # bytes; a longer line is passed on in pieces
 
 Show = Callable[[str, bytes], None]
+Clean = Callable[[str, bytes], bytes]
+Hear = Callable[["LogChunk"], None]
 
 
 class Sink:
     """Where output goes. With `prefix`, whole lines with the name of their task before them; `show` gets the bytes for one
-    stream ("stdout" or "stderr") and may block, so it is called in a thread."""
+    stream ("stdout" or "stderr") and may block, so it is called in a thread. `hear` is told of each piece as it comes, and
+    `clean` may change lines before they get their prefix."""
 
-    def __init__(self, *, prefix: bool, show: Show | None = None, colour: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        prefix: bool,
+        show: Show | None = None,
+        colour: bool = False,
+        hear: Hear | None = None,
+        clean: Clean | None = None,
+    ) -> None:
         self._prefix = prefix
         self._show = show or _write
         self._colour = colour
+        self._hear = hear
+        self._clean = clean
         self._pending: dict[tuple[str, int | None, int, str], bytearray] = {}
         self._heads: dict[str, bytes] = {}
 
     async def take(self, chunk: LogChunk) -> None:
+        if self._hear is not None:
+            self._hear(chunk)
         if chunk.gap:
             await self._put(chunk.stream, self._gap(chunk))
         data = self._lines(chunk) if self._prefix else chunk.data
@@ -42,7 +59,7 @@ class Sink:
         """Pass on lines that never got their end."""
         for (task, index, _, stream), rest in self._pending.items():
             if rest:
-                await self._put(stream, self._head(task, index) + bytes(rest) + b"\n")
+                await self._put(stream, self._under(self._head(task, index), stream, bytes(rest)))
         self._pending.clear()
 
     async def _put(self, stream: str, data: bytes) -> None:
@@ -68,7 +85,11 @@ class Sink:
         del pending[:whole]
         if chunk.end:
             del self._pending[key]
-        text = taken[:-1] if taken.endswith(b"\n") else taken
+        return self._under(head, chunk.stream, taken[:-1] if taken.endswith(b"\n") else taken)
+
+    def _under(self, head: bytes, stream: str, text: bytes) -> bytes:
+        if self._clean is not None:
+            text = self._clean(stream, text)
         return head + text.replace(b"\n", b"\n" + head) + b"\n"
 
     def _head(self, task: str, index: int | None) -> bytes:
@@ -78,8 +99,8 @@ class Sink:
             from styx.cli.words import paint
 
             # Equal for the elements of an array, different for tasks, and the same each time.
-            colour = _COLOURS[sum(task.encode()) % len(_COLOURS)]
-            head = self._heads[name] = paint(f"{name} |", colour, self._colour).encode() + b" "
+            style = _STYLES[sum(task.encode()) % len(_STYLES)]
+            head = self._heads[name] = paint(f"{name} |", style, self._colour).encode() + b" "
         return head
 
 

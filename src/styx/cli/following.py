@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from styx.cli.emit import emit, note
 from styx.cli.follow import Sink, follow
-from styx.cli.words import colourful, count, short, took, visible
+from styx.cli.words import colourful, drawable, short
 
 if TYPE_CHECKING:
     from styx.cli.app import App
@@ -65,7 +65,13 @@ class Following:
 
     async def _run(self) -> int:
         progress = self._shown = self._progress()
-        sink = Sink(prefix=self._several, show=progress.write, colour=colourful(sys.stdout))
+        sink = Sink(
+            prefix=self._several,
+            show=progress.write,
+            colour=colourful(sys.stdout),
+            hear=progress.hear,
+            clean=progress.clean if self._several else None,
+        )
         job = self._created.job_id
         ended: asyncio.Task[JobResult] = self._start(self._verbs.wait(job))
         output = self._start(follow(self._verbs.logs(job, follow=True), sink))
@@ -101,7 +107,7 @@ class Following:
         return task
 
     def _progress(self) -> Progress:
-        from styx.cli.progress import Lines, Quiet, Screen
+        from styx.cli.progress import Lines, Quiet
 
         machine = not self._app.table
         if sys.stderr.isatty():
@@ -109,7 +115,9 @@ class Following:
             note(f"Ctrl-C cancels the job; {again}")
         if not self._several:
             return Quiet(self._verbs, self._created, to_stderr=machine)
-        if sys.stderr.isatty() and colourful(sys.stderr):
+        if drawable(sys.stderr):
+            from styx.cli.screen import Screen
+
             return Screen(self._verbs, self._created, to_stderr=machine)
         return Lines(self._verbs, self._created, to_stderr=machine)
 
@@ -143,34 +151,8 @@ class Following:
 
     def _finish(self, result: JobResult, progress: Progress) -> int:
         code = 128 + self._signal if self._signal and result.status == "CANCELLED" else result.exit_code
-        if self._several:
-            self._summary(result, progress, code)
-        elif result.by == "styx" and code and not self._signal:
-            note(f"{visible(result.name)}: {visible(result.reason or result.status.lower())}")
+        if self._several or not self._signal:
+            progress.sum_up(result, code)
         if not self._app.table:
             emit(self._app, result, [self._created.task_id or result.job_id], lambda: "")
         return code
-
-    def _summary(self, result: JobResult, progress: Progress, code: int) -> None:
-        from styx.cli.show import counts_text
-        from styx.cli.words import STATE_COLOURS, paint
-
-        on = colourful(sys.stderr)
-        status = paint(result.status.lower(), STATE_COLOURS.get(result.status, ""), on)
-        reason = f" ({visible(result.reason)})" if result.reason else ""
-        exit_code = f", exit code {code}" if code else ""
-        note(
-            f"{visible(result.name)} {status} in {took(progress.elapsed)}{reason}{exit_code}: {counts_text(result.counts)}"
-        )
-        for task in result.failed[:10]:
-            name = task.name if task.index is None else f"{task.name}.{task.index}"
-            said = f"exit code {task.exit_code}" if task.exit_code is not None else task.status.lower()
-            why = f", {visible(task.reason)}" if task.reason else ""
-            note(f"  {paint(visible(name), '31', on)} failed: {said}{why}")
-        missing = result.counts.get("FAILED", 0) - min(10, len(result.failed))
-        if missing > 0:
-            note(f"  and {count(missing, 'more')}")
-        if result.failed:
-            first = result.failed[0]
-            name = first.name if first.index is None else f"{first.name}.{first.index}"
-            note(f"  its output: styx logs {short(result.job_id)}/{name}")

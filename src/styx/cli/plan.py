@@ -43,16 +43,20 @@ async def _plan(app: App, spec: JobSpec) -> int:
 
 
 def plan_text(plan: PlanView) -> str:
-    from styx.cli.table import table
+    from styx.cli.table import Column, table
     from styx.cli.words import colourful, count, paint, visible
 
     on = colourful()
     lines = [
-        f"{paint(visible(plan.name), '1', on)}: {count(len(plan.tasks), 'task')}, {count(plan.elements, 'element')}, "
+        f"{paint(visible(plan.name), 'bold', on)}: {count(len(plan.tasks), 'task')}, {count(plan.elements, 'element')}, "
         f"{count(plan.levels, 'level')}; places known from {visible(plan.source)}"
     ]
     rows = [_row(task) for task in sorted(plan.tasks, key=lambda task: task.level)]
-    lines += ["", table(("LEVEL", "TASK", "ELEMENTS", "ASKS FOR", "NEEDS", "WOULD GO TO"), rows, right=(0, 2)).rstrip()]
+    columns = (
+        Column("LEVEL", right=True), Column("TASK"), Column("ELEMENTS", right=True), Column("ASKS FOR", folds=True),
+        Column("NEEDS", folds=True), Column("WOULD GO TO", folds=True),
+    )  # fmt: skip
+    lines += ["", table(columns, rows).rstrip()]
     if not plan.fits:
         lines.append("")
         lines += [f"{visible(task.name)}: {visible(task.reason)}" for task in plan.tasks if task.reason]

@@ -5,22 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from styx.cli.table import table
-from styx.cli.words import STATE_COLOURS, ago, clock, colourful, count, paint, short, size, took, visible
+from styx.cli.table import Column, table
+from styx.cli.words import STATE_STYLES, ago, clock, colourful, count, paint, short, size, took, visible
 
 if TYPE_CHECKING:
     from styx.protocol.http import AttemptView, JobView, ResourcesView, TaskView
 
-__all__ = ["counts_text", "elements_table", "job_text", "jobs_table", "resources_text", "task_text"]
+__all__ = ["ORDER", "counts_text", "elements_table", "job_text", "jobs_table", "resources_text", "task_text"]
 
-_ORDER = (
-    "RUNNING", "ASSIGNED", "READY", "BACKOFF", "PENDING", "CANCELLING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED",
+ORDER = (
+    "FAILED", "RUNNING", "ASSIGNED", "READY", "BACKOFF", "PENDING", "CANCELLING", "SUCCEEDED", "CANCELLED", "SKIPPED",
+)  # fmt: skip
+
+
+_JOBS = (
+    Column("JOB"), Column("NAME"), Column("STATUS"), Column("ENDED", right=True), Column("SUBMITTED"),
+    Column("TOOK", right=True), Column("EXIT", right=True),
+)  # fmt: skip
+_TASKS = (
+    Column("TASK"), Column("STATUS"), Column("ENDED", right=True), Column("TOOK", right=True), Column("EXIT", right=True),
+    Column("NEEDS", folds=True),
+)  # fmt: skip
+_ATTEMPTS = (
+    Column("ATTEMPT", right=True), Column("OUTCOME"), Column("EXIT", right=True), Column("AGENT"), Column("TOOK", right=True),
+    Column("STDOUT / STDERR"), Column("REASON", folds=True),
+)  # fmt: skip
+_ELEMENTS = (
+    Column("ELEMENT", right=True), Column("STATUS"), Column("EXIT", right=True), Column("ATTEMPTS", right=True),
+    Column("TOOK", right=True), Column("REASON", folds=True),
 )  # fmt: skip
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
     """`3 running, 5 succeeded`."""
-    found = [f"{counts[state]:,} {state.lower()}" for state in _ORDER if counts.get(state)]
+    found = [f"{counts[state]:,} {state.lower()}" for state in ORDER if counts.get(state)]
     return ", ".join(found) or "-"
 
 
@@ -47,8 +65,7 @@ def jobs_table(jobs: list[JobView]) -> str:
         ]
         for job in jobs
     ]
-    heads = ("JOB", "NAME", "STATUS", "ENDED", "SUBMITTED", "TOOK", "EXIT")
-    return table(heads, rows, right=(3, 5, 6), empty="no jobs yet\n")
+    return table(_JOBS, rows, empty="no jobs yet; start one with `styx run`\n")
 
 
 def job_text(job: JobView) -> str:
@@ -57,7 +74,7 @@ def job_text(job: JobView) -> str:
         return task_text(job.graph[0], job=job)
     on = colourful()
     lines = [
-        f"{paint(visible(job.name), '1', on)}  {paint(job.status, STATE_COLOURS.get(job.status, ''), on)}"
+        f"{paint(visible(job.name), 'bold', on)}  {paint(job.status, STATE_STYLES.get(job.status, ''), on)}"
         f"{'' if job.exit_code is None else f'  exit code {job.exit_code}'}",
         f"  job        {job.job_id}",
         f"  submitted  {clock(job.submitted_at)}{_priority(job.priority)}",
@@ -70,8 +87,7 @@ def job_text(job: JobView) -> str:
     if job.reason:
         lines.append(f"  reason     {visible(job.reason)}")
     rows = [_task_row(task) for task in job.graph]
-    heads = ("TASK", "STATUS", "ENDED", "TOOK", "EXIT", "NEEDS")
-    return "\n".join(lines) + "\n\n" + table(heads, rows, right=(2, 3, 4))
+    return "\n".join(lines) + "\n\n" + table(_TASKS, rows)
 
 
 def _task_row(task: TaskView) -> list[str]:
@@ -92,7 +108,7 @@ def task_text(task: TaskView, *, job: JobView | None = None) -> str:
     on = colourful()
     name = task.name if task.index is None else f"{task.name}.{task.index}"
     lines = [
-        f"{paint(visible(name), '1', on)}  {paint(task.status, STATE_COLOURS.get(task.status, ''), on)}"
+        f"{paint(visible(name), 'bold', on)}  {paint(task.status, STATE_STYLES.get(task.status, ''), on)}"
         f"{'' if task.exit_code is None else f'  exit code {task.exit_code}'}",
         f"  task       {task.task_id}",
         f"  job        {task.job_id}{'' if job is not None else f' ({visible(task.job_name)})'}",
@@ -126,8 +142,7 @@ def _attempts(attempts: list[AttemptView]) -> str:
         ]
         for attempt in attempts
     ]
-    heads = ("ATTEMPT", "OUTCOME", "EXIT", "AGENT", "TOOK", "STDOUT / STDERR", "REASON")
-    return table(heads, rows, right=(0, 2, 4))
+    return table(_ATTEMPTS, rows)
 
 
 def elements_table(elements: list[TaskView]) -> str:
@@ -142,7 +157,7 @@ def elements_table(elements: list[TaskView]) -> str:
         ]
         for element in elements
     ]
-    return table(("ELEMENT", "STATUS", "EXIT", "ATTEMPTS", "TOOK", "REASON"), rows, right=(0, 2, 3, 4))
+    return table(_ELEMENTS, rows)
 
 
 def _ended(counts: Mapping[str, int]) -> int:

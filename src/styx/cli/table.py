@@ -1,42 +1,80 @@
-"""Columns that line up, in the width there is. A pipe gets everything; a terminal gets the last column cut to fit."""
+"""Columns that line up: described once, drawn by rich on a terminal, and as plain aligned lines in a pipe.
+
+A pipe has no width and its reader may be a program, so there nothing is cut, folded or ruled. It does without rich: importing it
+costs 40 ms, half as much as the rest of `styx status`, and 10,000 rows take it 3.6 s where plain lines take 0.05 s.
+"""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from styx.cli.words import STATE_COLOURS, colourful, paint, visible
+from styx.cli.words import STATE_STYLES, colourful, paint, visible
 
-__all__ = ["table", "width_of"]
+__all__ = ["Column", "table", "width_of"]
 
 _GAP = "  "
+LONG = 500  # rows that nobody reads on a terminal, and that rich would take long over
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), empty: str = "") -> str:
-    """Rows under their heads. `right` are the columns that are set flush right; a cell that is a state is painted as one."""
+class Column(NamedTuple):
+    """`right` sets it flush right; on a narrow terminal `folds` continues it below, and the others are cut."""
+
+    head: str
+    right: bool = False
+    folds: bool = False
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty: str = "") -> str:
+    """Rows under their heads, for stdout. A cell that is the name of a state is painted as one."""
     if not rows and empty:
         return empty
-    on = colourful()
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     cells = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(width_of(row[n]) for row in [heads, *cells]) for n in range(len(heads))]
-    if limit:
-        room = limit - sum(widths[:-1]) - len(_GAP) * (len(heads) - 1)
-        widths[-1] = max(8, min(widths[-1], room))
-    lines = [_line(heads, widths, right, on, head=True)]
-    lines += [_line(row, widths, right, on) for row in cells]
-    return "\n".join(lines) + "\n"
+    if sys.stdout.isatty() and len(rows) <= LONG:
+        return _ruled(columns, cells)
+    return _plain(columns, cells, colourful())
 
 
-def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[int], on: bool, *, head: bool = False) -> str:
+def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", border_style="bright_black"
+    )
+    for column in columns:
+        drawn.add_column(
+            column.head,
+            justify="right" if column.right else "left",
+            no_wrap=not column.folds,
+            overflow="fold" if column.folds else "ellipsis",
+        )
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
+    console = Console()
+    with console.capture() as captured:
+        console.print(drawn)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]], colour: bool) -> str:
+    heads = [column.head for column in columns]
+    widths = [max(width_of(row[n]) for row in [heads, *rows]) for n in range(len(columns))]
+    lines = [_line(columns, heads, widths, lambda _: "bold" if colour else "")]
+    lines += [_line(columns, row, widths, lambda cell: STATE_STYLES.get(cell, "") if colour else "") for row in rows]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _line(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int], style: Callable[[str], str]) -> str:
     parts = []
-    for position, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        text = _cut(cell, width)
-        blank = " " * (width - width_of(text))
-        painted = paint(text, "1" if head else STATE_COLOURS.get(text, ""), on)
-        parts.append(blank + painted if position in right else painted + blank)
+    for column, cell, width in zip(columns, row, widths, strict=True):
+        blank = " " * (width - width_of(cell))
+        painted = paint(cell, style(cell), True)
+        parts.append(blank + painted if column.right else painted + blank)
     return _GAP.join(parts).rstrip()
 
 
@@ -45,14 +83,3 @@ def width_of(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _cut(text: str, width: int) -> str:
-    if width_of(text) <= width:
-        return text
-    kept = ""
-    for c in text:
-        if width_of(kept + c) >= width:
-            break
-        kept += c
-    return kept + "…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from styx.protocol.http import TokenView
 
 ROLES = ("user", "viewer", "agent", "admin")
+JOIN_FOR = 86_400.0  # seconds that a join token is good, unless --ttl says otherwise
 
 
 @click.group()
@@ -21,34 +22,67 @@ def command() -> None:
 
 
 @command.command("create")
-@click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), default="user", show_default=True, help="What it may do.")
+@click.argument("name", default="")
+@click.option("--role", type=click.Choice(ROLES), help="What it may do.  [default: user]")
 @click.option(
-    "--ttl", metavar="TIME", default="", help="How long it is good, such as 30d. Default: until it is revoked."
+    "--ttl",
+    metavar="TIME",
+    default="",
+    help="How long it is good, such as 30d; 0: until it is revoked.  [default: 0; --join: 1d]",
 )
+@click.option("--join", is_flag=True, help="For new agents: it becomes a credential of their own.")
+@click.option("--pool", metavar="NAME", default="", help="With --join: many agents, which carry the label pool=NAME.")
+@click.option("--single-use", is_flag=True, help="With --join: one agent only.")
 @format_option
 @server_option
 @click.pass_obj
-def create(app: App, name: str, role: str, ttl: str) -> None:
-    """Make a token and print its secret, which is shown this once. NAME says whose it is or what it is for."""
+def create(app: App, name: str, role: str | None, ttl: str, join: bool, pool: str, single_use: bool) -> None:
+    """Make a token and print its secret, which is shown this once. NAME says whose it is or what it is for.
+
+    \b
+    styx token create ci --role user --ttl 90d
+    styx token create --join --single-use          one new agent: styx-agent --token-file F
+    styx token create --join --pool gpu --ttl 7d   any number of them
+    """
     from styx.core.units import milliseconds
 
     try:
-        seconds = milliseconds(ttl) / 1_000 if ttl else 0.0
+        seconds = milliseconds(ttl) / 1_000 if ttl else JOIN_FOR if join else 0.0
     except ValueError as error:
         raise click.UsageError(f"--ttl must be {error}") from None
-    app.run(_create(app, name, role, seconds))
+    if join and role:
+        raise click.UsageError("--join makes a token for new agents, which has no other role")
+    if join and not (pool or single_use):
+        raise click.UsageError("--join needs --single-use, for one agent, or --pool NAME, for many")
+    if not join and (pool or single_use):
+        raise click.UsageError("--pool and --single-use are for join tokens; add --join")
+    if not join and not name:
+        raise click.UsageError("say whose the token is or what it is for: styx token create NAME")
+    app.run(_create(app, name or pool or "join", "join" if join else role or "user", seconds, pool, single_use))
 
 
-async def _create(app: App, name: str, role: str, ttl: float) -> None:
+async def _create(app: App, name: str, role: str, ttl: float, pool: str, single_use: bool) -> None:
     from styx.cli.emit import note
     from styx.cli.places import server
+    from styx.cli.words import clock
 
+    # Only what was asked for is sent, so that an older server understands it.
+    more: dict[str, Any] = {"pool": pool, "single_use": single_use} if role == "join" else {}
     async with server(app) as verbs:
-        token = await verbs.add_token(name, role=role, ttl=ttl)
+        token = await verbs.add_token(name, role=role, ttl=ttl, **more)
     if app.table:
-        note(f"token {token.token_id} for {name} ({role}); its secret is kept nowhere else, copy it now")
+        until = f"good until {clock(token.expires_at)}" if token.expires_at else "good until it is revoked"
+        note(
+            f"token {token.token_id} for {name} ({_role(token)}), {until}; its secret is kept nowhere else, copy it now"
+        )
     emit(app, token, [token.secret], lambda: token.secret)
+
+
+def _role(token: TokenView) -> str:
+    """The role, and what it is bound to."""
+    if token.role == "join":
+        return "join, once" if token.single_use else "join"
+    return f"{token.role} (joined by {token.joined_by})" if token.joined_by else token.role
 
 
 @command.command("list")
@@ -69,21 +103,27 @@ async def _list(app: App) -> None:
 
 
 def _table(tokens: list[TokenView]) -> str:
-    from styx.cli.table import table
+    from styx.cli.table import Column, table
     from styx.cli.words import ago, clock
 
     rows = [
         [
             str(token.token_id),
             token.name,
-            token.role,
+            _role(token),
+            token.pool or "-",
+            token.agent or "-",
             ago(token.created_at),
             clock(token.expires_at) if token.expires_at else "never",
             "yes" if token.revoked else "-",
         ]
         for token in tokens
     ]
-    return table(("TOKEN", "NAME", "ROLE", "CREATED", "EXPIRES", "REVOKED"), rows, right=(0,))
+    columns = (
+        Column("TOKEN", right=True), Column("NAME", folds=True), Column("ROLE"), Column("POOL"), Column("AGENT"), Column("CREATED"), Column("EXPIRES"),
+        Column("REVOKED"),
+    )  # fmt: skip
+    return table(columns, rows)
 
 
 @command.command("revoke")

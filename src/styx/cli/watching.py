@@ -1,25 +1,35 @@
-"""`styx status --watch`: the same text again and again, in place on a terminal, as it changes in a pipe."""
+"""`styx status --watch`: again and again, in place on a terminal and, in a pipe, as it changes."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from styx.cli.app import App
+from styx.cli.tails import ENDED, Spans, Tails
+from styx.cli.words import drawable
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from styx.cli.tails import Shot
     from styx.protocol.verbs import Verbs
 
 __all__ = ["watch_status"]
 
 INTERVAL = 0.5
-_ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"})
 
-Look = Callable[[], Awaitable[tuple[str, bool]]]  # the text, and whether it will not change any more
+
+class Look(NamedTuple):
+    text: Callable[[], str]
+    over: bool  # it will not change any more
+    layout: Callable[[int, int], RenderableType] | None = None  # for a terminal, when it is not the text
 
 
 async def watch_status(app: App, ref: str, *, limit: int, status: str, name: str) -> None:
@@ -30,60 +40,78 @@ async def watch_status(app: App, ref: str, *, limit: int, status: str, name: str
         raise click.UsageError(f"--watch draws a table; -o {app.format} prints one document")
     async with anywhere(app, ref) if ref else server(app) as verbs:
         if not ref:
-            await _watch(_newest(verbs, limit, status, name))
+            looks = _newest(verbs, limit, status, name)
         else:
             named = await verbs.resolve(ref)
-            await _watch(_job(verbs, ref) if named["kind"] == "job" else _task(verbs, ref))
+            looks = _job(verbs, ref) if named["kind"] == "job" else _task(verbs, ref)
+        await (_in_place(looks) if drawable(sys.stdout) else _as_it_changes(looks))
 
 
-def _newest(verbs: Verbs, limit: int, status: str, name: str) -> Look:
+async def _newest(verbs: Verbs, limit: int, status: str, name: str) -> AsyncIterator[Look]:
     from styx.cli.show import jobs_table
     from styx.cli.status import newest
 
-    async def look() -> tuple[str, bool]:
-        return jobs_table(await newest(verbs, limit, status, name)), False
-
-    return look
+    while True:
+        yield Look(partial(jobs_table, await newest(verbs, limit, status, name)), False)
 
 
-def _job(verbs: Verbs, ref: str) -> Look:
+async def _job(verbs: Verbs, ref: str) -> AsyncIterator[Look]:
     from styx.cli.show import job_text
+    from styx.cli.tails import Shot
 
-    async def look() -> tuple[str, bool]:
+    tails, spans = Tails(), Spans()
+    while True:
         job = await verbs.job(ref)
-        return job_text(job), job.status in _ENDED
+        now, over = time.time(), job.status in ENDED
+        spans.see(job.graph, now)
+        shot = Shot(job, now, (job.ended_at or now) - job.submitted_at, tails, spans, over)
+        yield Look(partial(job_text, job), over, None if job.single else partial(_view, shot))
 
-    return look
 
-
-def _task(verbs: Verbs, ref: str) -> Look:
+async def _task(verbs: Verbs, ref: str) -> AsyncIterator[Look]:
     from styx.cli.show import task_text
 
-    async def look() -> tuple[str, bool]:
-        task = await verbs.task(ref)
-        return task_text(task), task.status in _ENDED
-
-    return look
-
-
-async def _watch(look: Look) -> None:
-    import shutil
-
-    terminal = sys.stdout.isatty()
-    drawn, last = 0, ""
     while True:
-        text, over = await look()
-        if terminal:
-            height = shutil.get_terminal_size().lines - 1
-            lines = text.splitlines()
-            shown = lines if over else lines[:height]  # what has scrolled out of sight cannot be drawn over
-            erase = f"\x1b[{drawn}A\r\x1b[J" if drawn else ""
-            sys.stdout.write(erase + "\n".join(shown) + "\n")
-            drawn = len(shown)
-        elif text != last:
+        task = await verbs.task(ref)
+        yield Look(partial(task_text, task), task.status in ENDED)
+
+
+async def _as_it_changes(looks: AsyncIterator[Look]) -> None:
+    last = ""
+    async for look in looks:
+        text = look.text()
+        if text != last:
             sys.stdout.write(text if not last else f"\n{text}")
-        sys.stdout.flush()
+            sys.stdout.flush()
         last = text
-        if over:
+        if look.over:
             return
         await asyncio.sleep(INTERVAL)
+
+
+async def _in_place(looks: AsyncIterator[Look]) -> None:
+    from rich.text import Text
+
+    from styx.cli.pinned import Pinned
+
+    pinned = Pinned(sys.stdout)
+    try:
+        async for look in looks:
+            layout = look.layout or partial(_fixed, Text.from_ansi(look.text()))
+            if look.over:
+                pinned.close(layout)
+                return
+            pinned.draw(layout)
+            await asyncio.sleep(INTERVAL)
+    finally:
+        pinned.close()
+
+
+def _fixed(text: RenderableType, _width: int, _height: int) -> RenderableType:
+    return text
+
+
+def _view(shot: Shot, width: int, height: int) -> RenderableType:
+    from styx.cli.view import frame
+
+    return frame(shot, width, 2 * height - 2)  # nothing else is printed: all of the terminal

@@ -33,11 +33,11 @@ async def _why(app: App, ref: str) -> None:
 
 
 def why_text(found: Why) -> str:
-    from styx.cli.words import STATE_COLOURS, colourful, paint, visible
+    from styx.cli.words import STATE_STYLES, colourful, paint, visible
 
     on = colourful()
-    status = paint(found.status, STATE_COLOURS.get(found.status, ""), on)
-    lines = [f"{paint(visible(found.task), '1', on)}  {status}", f"  {visible(found.reason)}"]
+    status = paint(found.status, STATE_STYLES.get(found.status, ""), on)
+    lines = [f"{paint(visible(found.task), 'bold', on)}  {status}", f"  {visible(found.reason)}"]
     if found.evidence:
         lines += ["", "because", *(f"  - {visible(item)}" for item in found.evidence)]
     if found.change:

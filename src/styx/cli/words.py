@@ -7,22 +7,40 @@ import sys
 import time
 from typing import TextIO
 
-__all__ = ["STATE_COLOURS", "ago", "clock", "colourful", "count", "paint", "short", "size", "took", "visible"]
+__all__ = [
+    "STATE_STYLES",
+    "ago",
+    "clock",
+    "colourful",
+    "count",
+    "drawable",
+    "paint",
+    "short",
+    "size",
+    "took",
+    "visible",
+]
 
-STATE_COLOURS = {
-    "RUNNING": "36",
-    "ASSIGNED": "36",
-    "SUCCEEDED": "32",
-    "FAILED": "31",
-    "CANCELLED": "33",
-    "CANCELLING": "33",
-    "SKIPPED": "90",
-    "BACKOFF": "35",
-    "PENDING": "90",
-    "UP": "32",
-    "SUSPECT": "33",
-    "LOST": "31",
-    "GONE": "90",
+# Styles by name, so that a terminal's tables and views, which rich draws, and plain lines look alike.
+_CODES = {
+    "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36",
+    "bright_black": "90", "bright_green": "92", "bright_yellow": "93", "bright_blue": "94", "bright_magenta": "95",
+    "bright_cyan": "96",
+}  # fmt: skip
+STATE_STYLES = {
+    "RUNNING": "cyan",
+    "ASSIGNED": "cyan",
+    "SUCCEEDED": "green",
+    "FAILED": "red",
+    "CANCELLED": "yellow",
+    "CANCELLING": "yellow",
+    "SKIPPED": "bright_black",
+    "BACKOFF": "magenta",
+    "PENDING": "bright_black",
+    "UP": "green",
+    "SUSPECT": "yellow",
+    "LOST": "red",
+    "GONE": "bright_black",
 }
 
 
@@ -88,5 +106,12 @@ def colourful(stream: TextIO | None = None) -> bool:
     return (stream or sys.stdout).isatty() and os.environ.get("TERM", "") != "dumb"
 
 
-def paint(text: str, colour: str, on: bool) -> str:
-    return f"\x1b[{colour}m{text}\x1b[0m" if on and colour else text
+def drawable(stream: TextIO) -> bool:
+    """Whether a view can be drawn over and over on a stream; NO_COLOR only takes its colours."""
+    utf8 = (getattr(stream, "encoding", "") or "").lower().startswith("utf")
+    return stream.isatty() and utf8 and os.environ.get("TERM", "") not in {"", "dumb"}
+
+
+def paint(text: str, style: str, on: bool) -> str:
+    """Text in one of the styles above, for a line that is printed as it is."""
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if on and style else text
