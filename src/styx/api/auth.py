@@ -107,8 +107,6 @@ class Tokens:
         except BaseException:
             self._loaded = -1.0
             raise
-        finally:
-            self._loading = None
 
 
 def authorise(identity: Identity | None, access: Access) -> None:
