@@ -7,23 +7,27 @@ websocket is our business.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from styx.agent.joining import Joined
 from styx.agent.ports import Dial, OwnerPort, ServerPort
 from styx.agent.websocket import Handshake, Socket, connect
 from styx.errors import Busy, NotAllowed, ProtocolError, StyxError, Unreachable, UsageError
 from styx.protocol.codec import MAX_FRAME, decode_server, encode
-from styx.protocol.messages import AgentMessage, ServerMessage
+from styx.protocol.messages import AgentMessage, Credential, ServerMessage
 
 __all__ = ["Dial", "LocalLink", "OwnerPort", "ServerPort", "Transport", "WebSocket", "dialler", "endpoint"]
 
 SUBPROTOCOL = "styx"
 PATH = "/api/v1/agents/connect"
 CONNECT_LIMIT = 10.0  # seconds for the connection and the handshake
+
+log = logging.getLogger("styx.agent")
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -62,15 +66,19 @@ class LocalLink:
 class WebSocket:
     """A ServerPort over a websocket."""
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Socket, keep: Callable[[Credential], None]) -> None:
         self._socket = socket
+        self._keep = keep
 
     async def send(self, messages: list[AgentMessage], /) -> None:
         for frame in frames(messages):
             await self._socket.send(frame)
 
     async def recv(self) -> list[ServerMessage]:
-        return decode_server(await self._socket.receive())
+        while True:
+            messages = decode_server(await self._socket.receive(), self._keep)
+            if messages:
+                return messages
 
     async def close(self) -> None:
         await self._socket.close()
@@ -103,23 +111,41 @@ def endpoint(server: str) -> str:
     return urlunsplit((scheme, parts.netloc, path if path.endswith(PATH) else path + PATH, "", ""))
 
 
-def dialler(server: str, token: Callable[[], str]) -> Dial:
-    """Dials this server; `token` is asked anew each time, since the file it comes from may appear later."""
+def dialler(
+    server: str, token: Callable[[], str], *, joined: Joined | None = None, tls: ssl.SSLContext | None = None
+) -> Dial:
+    """Dials this server; `token` is asked anew each time, since the file it comes from may appear later. `joined` is for agents
+    that may have a join token, and then a credential."""
     address = endpoint(server)
 
+    def keep(credential: Credential) -> None:
+        try:
+            if joined is not None:
+                joined.keep(credential.secret)
+        except StyxError as error:  # the one before is good for a while, and the next will come
+            log.warning("%s", error.message)
+
     async def dial() -> ServerPort:
-        return await _dial(server, address, token())
+        if joined is None:
+            return WebSocket(await _dial(server, address, token(), tls), keep)
+        found, may_be_old = await joined.token()
+        try:
+            return WebSocket(await _dial(server, address, found, tls), keep)
+        except NotAllowed:
+            if not may_be_old:
+                raise
+        return WebSocket(await _dial(server, address, await joined.join(), tls), keep)
 
     return dial
 
 
-async def _dial(server: str, address: str, token: str) -> WebSocket:
+async def _dial(server: str, address: str, token: str, tls: ssl.SSLContext | None) -> Socket:
     if not all("!" <= letter <= "~" for letter in token):
         raise NotAllowed("the token holds a character that no token has", hint="is it the right file?")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         async with asyncio.timeout(CONNECT_LIMIT):
-            socket = await connect(address, headers=headers, protocol=SUBPROTOCOL, limit=MAX_FRAME)
+            return await connect(address, headers=headers, protocol=SUBPROTOCOL, limit=MAX_FRAME, tls=tls)
     except Handshake as answer:
         raise _refusal(server, answer, bool(token)) from None
     except TimeoutError:
@@ -128,7 +154,6 @@ async def _dial(server: str, address: str, token: str) -> WebSocket:
         raise Unreachable(f"no server answers at {server}: {_reason(error)}") from error
     except ProtocolError as error:
         raise Unreachable(f"{server} is not a Styx server: {error.message}") from error
-    return WebSocket(socket)
 
 
 def _refusal(server: str, answer: Handshake, had_token: bool) -> StyxError:

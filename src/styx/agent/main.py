@@ -20,12 +20,14 @@ from typing import Any
 import msgspec
 
 from styx.agent.identity import Claim, claim, release
+from styx.agent.joining import Joined
 from styx.agent.link import dialler
 from styx.agent.options import Options, read
 from styx.agent.owner_link import owner_opener
 from styx.agent.probe import boot_id, capacity, host_id, vitals
 from styx.agent.runner import AgentRunner
 from styx.agent.session import Profile, Session
+from styx.config.tls import trusting
 from styx.errors import SpecError, StyxError
 
 __all__ = ["main"]
@@ -91,7 +93,9 @@ def _profile(options: Options, mine: Claim) -> Profile:
 async def _run(options: Options, mine: Claim) -> int:
     profile = await asyncio.to_thread(_profile, options, mine)
     vitals()  # the first figures are about the time before it, which nobody measured
-    dial = dialler(options.server, options.token)
+    tls = trusting(options.ca) if options.ca else None
+    joined = Joined(mine.folder, mine.agent, options.server, options.token, tls)
+    dial = dialler(options.server, options.token, joined=joined, tls=tls)
     opener = owner_opener(mine.folder, no_work=options.no_work, tied=False)
     runner = AgentRunner(Session(profile), opener, dial, vitals=vitals)
     log.info(

@@ -18,7 +18,7 @@ _DESCRIPTION = """\
 Run tasks on this machine for a Styx server. The agent dials the server and goes on trying until it answers."""
 
 _EPILOG = """\
-environment: STYX_SERVER_URL, STYX_TOKEN, STYX_HOME, STYX_AGENT_ID, STYX_LOG_LEVEL (debug, info, warning, error).
+environment: STYX_SERVER_URL, STYX_TOKEN, STYX_CA, STYX_HOME, STYX_AGENT_ID, STYX_LOG_LEVEL (debug, info, warning, error).
 
 SIGTERM or SIGINT (Ctrl-C): the agent takes nothing new, waits for the programs that run, and goes. A second one: it goes
 now; the programs go on without it, and the agent that is started next on this machine finds them."""
@@ -35,6 +35,7 @@ class Options(msgspec.Struct, frozen=True):
     labels: tuple[tuple[str, str], ...] = ()
     no_work: bool = False
     log_level: str = "INFO"
+    ca: str = ""  # a file with the certificates that the server's may be signed by
 
 
 def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version: str) -> Options:
@@ -48,6 +49,7 @@ def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version:
     )
     parser.add_argument("--server", metavar="URL", help="the server, such as http://127.0.0.1:8080 (STYX_SERVER_URL)")
     parser.add_argument("--token-file", metavar="FILE", help="holds the token (else STYX_TOKEN, else STYX_HOME/token)")
+    parser.add_argument("--ca", metavar="FILE", help="certificates to believe besides the system's (STYX_CA)")
     parser.add_argument("--cpus", metavar="N", help="CPUs to give to tasks (all)")
     parser.add_argument("--memory", metavar="SIZE", help="memory to give to tasks, such as 8GB (all)")
     parser.add_argument("--name", help="the name people see (this machine's)")
@@ -69,6 +71,7 @@ def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version:
         labels=_labels(given.label),
         no_work=given.no_work,
         log_level=settings.log_level.upper(),
+        ca=given.ca or settings.ca,
     )
 
 

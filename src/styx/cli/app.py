@@ -28,8 +28,9 @@ class App:
 
     def __init__(self, *, environ: Mapping[str, str] | None = None, connect: Connect | None = None) -> None:
         self.environ = os.environ if environ is None else environ
-        self.connect = connect or _client
+        self.connect = connect or self._client
         self.server = ""  # as named on the command line
+        self.ca = ""
         self.format = "table"
         self._settings: Settings | None = None
 
@@ -62,16 +63,20 @@ class App:
         presence = find(self.home)
         return presence.url if presence is not None else ""
 
+    def _client(self, url: str) -> AbstractAsyncContextManager[Verbs]:
+        from styx.client.client import Client
+
+        ca = self.ca or self.settings.ca
+        if not ca:
+            return Client(url)
+        from styx.config.tls import trusting
+
+        return Client(url, tls=trusting(ca))
+
     def run(self, body: Coroutine[Any, Any, T]) -> T:
         import asyncio
 
         return asyncio.run(body)
-
-
-def _client(url: str) -> AbstractAsyncContextManager[Verbs]:
-    from styx.client.client import Client
-
-    return Client(url)
 
 
 def _set_format(ctx: click.Context, _: click.Parameter, value: str | None) -> None:

@@ -73,9 +73,10 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     epilog="A job or task is named by its id, the last digits of it, @latest, or JOB/TASK. `styx VERB --help` says more.",
 )
 @click.option("--server", metavar="URL", help="The server to talk to (STYX_SERVER_URL).")
+@click.option("--ca", metavar="FILE", help="Certificates to believe besides the system's (STYX_CA).")
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @click.pass_context
-def root(ctx: click.Context, /, server: str | None) -> None:
+def root(ctx: click.Context, /, server: str | None, ca: str | None) -> None:
     """Run commands and DAGs of tasks on any machine, durably.
 
     \b
@@ -85,3 +86,5 @@ def root(ctx: click.Context, /, server: str | None) -> None:
     """
     if server:
         ctx.ensure_object(App).server = server
+    if ca:
+        ctx.ensure_object(App).ca = ca

@@ -56,14 +56,15 @@ class Client(Submits):
 
     The token is the argument, else STYX_TOKEN, else, for a server on this host, the one in STYX_HOME. `patience` is how many
     seconds a server that has answered before may be gone (a restart, an upgrade) before a verb raises Unreachable; one that
-    never answered is Unreachable at once. `tls` is for servers with a certificate of their own.
+    never answered is Unreachable at once. `tls` is for servers with a certificate of their own, as is a file named by STYX_CA.
     """
 
     def __init__(
         self, url: str, token: str | None = None, *, patience: float = 60.0, tls: ssl.SSLContext | None = None
     ) -> None:
-        from styx.client.credentials import token_for
+        from styx.client.credentials import tls_for, token_for
 
+        tls = tls_for(url) if tls is None else tls
         self._channel = Channel(url, token_for(url) if token is None else token, patience=patience, tls=tls)
 
     @property
@@ -181,7 +182,9 @@ class Client(Submits):
     async def add_token(
         self, name: str, *, role: str = "user", ttl: float = 0, pool: str = "", single_use: bool = False
     ) -> TokenView:
-        body = {"name": name, "role": role, "ttl": ttl, "pool": pool, "single_use": single_use}
+        body = {"name": name, "role": role, "ttl": ttl}
+        if role == "join":  # an older server does not know the rest
+            body |= {"pool": pool, "single_use": single_use}
         return await self._channel.ask("POST", f"{V1}/tokens", TokenView, body=body, key=token_hex(16))
 
     async def revoke_token(self, token_id: int) -> bool:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-__all__ = ["is_local", "token_for"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["is_local", "tls_for", "token_for"]
 
 
 def token_for(url: str) -> str:
@@ -24,6 +28,16 @@ def token_for(url: str) -> str:
         return (home() / "token").read_text().strip()
     except OSError:
         return ""
+
+
+def tls_for(url: str) -> ssl.SSLContext | None:
+    """What to verify a server with when STYX_CA names certificates of one's own. Raises UsageError."""
+    ca = os.environ.get("STYX_CA", "").strip()
+    if not ca or urlsplit(url).scheme != "https":
+        return None
+    from styx.config.tls import trusting
+
+    return trusting(ca)
 
 
 def is_local(url: str) -> bool:

@@ -7,6 +7,7 @@ business of this module. Everything that is wrong, in the file and in the enviro
     log_level = "info"
     [server]
     url = "http://127.0.0.1:8080"     # where the command line and agents go
+    ca = "ca.pem"                     # certificates they believe besides the system's
     port = 8080                       # where a server listens
     heartbeat = "10s"
     [agent]
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_live: int = 2_000_000
     keep: int = 30 * DAY
     keep_bytes: int = 10_000_000_000
+    ca: str = ""
 
 
 class _Setting(NamedTuple):
@@ -93,6 +95,7 @@ def _duration(value: object) -> int:
 
 _SETTINGS = (
     _Setting("server_url", "STYX_SERVER_URL", ("server", "url"), _text),
+    _Setting("ca", "STYX_CA", ("server", "ca"), _text),
     _Setting("server_host", "STYX_SERVER_HOST", ("server", "host"), _text),
     _Setting("server_port", "STYX_SERVER_PORT", ("server", "port"), _port),
     _Setting("heartbeat", "STYX_HEARTBEAT", ("server", "heartbeat"), _duration),
