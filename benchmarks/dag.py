@@ -40,7 +40,9 @@ def measure(options: Options) -> list[Figure]:
         values = interleave({"styx": styx}, options.rounds)
         lag = server.lag()
     return [
-        Figure(f"DAG of {layers} layers x {WIDTH}, no work, with its submission", "tasks/s", values["styx"], target=12_000),
+        Figure(
+            f"DAG of {layers} layers x {WIDTH}, no work, with its submission", "tasks/s", values["styx"], target=12_000
+        ),
         Figure("CPU of the server for each", "µs", cpu, less=True),
         Figure("longest delay of the server's loop", "ms", [lag["max"]], less=True),
     ]

@@ -77,7 +77,9 @@ class Figure:
 
     @property
     def ratios(self) -> list[float]:
-        return [value / other for value, other in zip(self.values, self.floor.values, strict=True)] if self.floor else []
+        return (
+            [value / other for value, other in zip(self.values, self.floor.values, strict=True)] if self.floor else []
+        )
 
     @property
     def met(self) -> bool | None:

@@ -5,7 +5,6 @@ aiosqlite, one after the other. Nothing is scheduled, nothing recorded beyond th
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,7 +32,7 @@ async def _hops(count: int) -> float:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    peer = subprocess.Popen([sys.executable, __file__, "--peer", str(port)])
+    peer = await asyncio.create_subprocess_exec(sys.executable, __file__, "--peer", str(port))
     with tempfile.TemporaryDirectory() as folder:
         async with aiosqlite.connect(f"{folder}/floor.db", isolation_level=None) as database:
             await database.execute("PRAGMA journal_mode = WAL")
@@ -50,7 +49,7 @@ async def _hops(count: int) -> float:
             took = time.perf_counter() - begin
     over.set()
     peer.kill()
-    peer.wait()
+    await peer.wait()
     await runner.cleanup()
     return count / took
 

@@ -19,7 +19,9 @@ async def _rows(count: int) -> float:
         async with aiosqlite.connect(f"{folder}/floor.db", isolation_level=None) as database:
             await database.execute("PRAGMA journal_mode = WAL")
             await database.execute("PRAGMA synchronous = FULL")
-            await database.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, job INTEGER, task INTEGER, state INTEGER)")
+            await database.execute(
+                "CREATE TABLE rows (id INTEGER PRIMARY KEY, job INTEGER, task INTEGER, state INTEGER)"
+            )
 
             def write(first: int) -> None:
                 connection = database._conn
