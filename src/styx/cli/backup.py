@@ -27,12 +27,8 @@ def command(app: App, path: str) -> None:
     database, and it runs again. Output (STYX_HOME/output) and the key of secrets (STYX_HOME/key) are no part of the copy: copy
     them too if they are to be kept.
     """
-    app.run(_backup(app, path))
-
-
-async def _backup(app: App, path: str) -> None:
     url = app.address()
-    made = await _at_server(app, path, url) if url else await _at_rest(app, path)
+    made = app.run(_at_server(app, url, _there(path, url)) if url else _at_rest(app, abspath(path)))
 
     def told() -> str:
         from styx.cli.words import size
@@ -42,14 +38,19 @@ async def _backup(app: App, path: str) -> None:
     emit(app, made, [made.path], told)
 
 
-async def _at_server(app: App, path: str, url: str) -> BackupView:
+def _there(path: str, url: str) -> str:
+    """The path as the server has to name it. Raises UsageError."""
     from styx.client.credentials import is_local
     from styx.errors import UsageError
 
     if is_local(url):
-        path = abspath(path)
-    elif not path.startswith("/"):
+        return abspath(path)
+    if not path.startswith("/"):
         raise UsageError(f"the server is on another host, so {path!r} must be an absolute path on its disk")
+    return path
+
+
+async def _at_server(app: App, url: str, path: str) -> BackupView:
     async with app.connect(url) as verbs:
         return await verbs.backup(path)
 
@@ -65,4 +66,4 @@ async def _at_rest(app: App, path: str) -> BackupView:
             hint="name a server with --server or STYX_SERVER_URL, or a folder with STYX_HOME",
         )
     async with ControlPlane.open(app.home, agent=False) as plane:
-        return await plane.backup(abspath(path))
+        return await plane.backup(path)
