@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import shutil
 import sqlite3
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from security_kit import found_in, run
 
 import styx
 from styx.core.spec import JobSpec
@@ -27,14 +26,6 @@ VALUE = "correct-horse-battery-staple"
 OTHER = "tr0ub4dor&3"
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await main
-
-    asyncio.run(limited())
-
-
 def spec(**tasks: Any) -> JobSpec:
     return read_job({"name": "j", "tasks": tasks})
 
@@ -45,15 +36,6 @@ async def text(verbs: Any, ref: str) -> dict[str, str]:
     async for chunk in verbs.logs(ref):
         said[chunk.stream] += chunk.data
     return {name: data.decode() for name, data in said.items()}
-
-
-def found_in(folder: Path, value: str) -> list[str]:
-    """The files below a folder that have a value in them."""
-    return [
-        str(file.relative_to(folder))
-        for file in folder.rglob("*")
-        if file.is_file() and value.encode() in file.read_bytes()
-    ]
 
 
 def test_a_value_is_in_the_program_and_nowhere_else(

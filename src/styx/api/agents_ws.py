@@ -12,6 +12,7 @@ from functools import partial
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from styx.api.agents import peer_of
+from styx.api.auth import TOKENS
 from styx.api.openings import OPENING
 from styx.api.problems import HttpProblem, begun
 from styx.protocol.codec import MAX_FRAME
@@ -62,6 +63,11 @@ async def connect(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     opening = OPENING.get()
     opening.part = partial(socket.close, code=WSCloseCode.POLICY_VIOLATION, message=b"the token has ended")
+
+    def renewed(token: int) -> None:
+        opening.token = token
+        request.app[TOKENS].forget()  # the agent may come with it at once
+
     with begun(request):
-        await serve(Socket(socket), peer_of(opening.identity), opening.renew)
+        await serve(Socket(socket), peer_of(opening.identity), renewed)
     return socket

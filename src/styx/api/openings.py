@@ -38,9 +38,6 @@ class Opening:
         self.task = asyncio.current_task()
         self.part: Callable[[], Awaitable[object]] | None = None  # the last words, if it has any
 
-    def renew(self, token: int) -> None:
-        self.token = token
-
 
 class Openings:
     def __init__(self, tokens: Tokens, *, look: float = LOOK) -> None:
@@ -59,6 +56,9 @@ class Openings:
         self._open.discard(opening)
         opening.task = None
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def look(self) -> None:
         """Look at the tokens now."""
         self._wake.set()
@@ -74,6 +74,9 @@ class Openings:
                 continue
             try:
                 live = await self._tokens.live()
+                if any(opening.token not in live for opening in self._open):
+                    self._tokens.forget()  # what is known may be older than a credential that was renewed just now
+                    live = await self._tokens.live()
             except StoreError as error:
                 log.warning("tokens cannot be looked at", reason=error.message)
                 continue
