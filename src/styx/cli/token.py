@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -66,10 +66,8 @@ async def _create(app: App, name: str, role: str, ttl: float, pool: str, single_
     from styx.cli.places import server
     from styx.cli.words import clock
 
-    # Only what was asked for is sent, so that an older server understands it.
-    more: dict[str, Any] = {"pool": pool, "single_use": single_use} if role == "join" else {}
     async with server(app) as verbs:
-        token = await verbs.add_token(name, role=role, ttl=ttl, **more)
+        token = await verbs.add_token(name, role=role, ttl=ttl, pool=pool, single_use=single_use)
     if app.table:
         until = f"good until {clock(token.expires_at)}" if token.expires_at else "good until it is revoked"
         note(
