@@ -301,6 +301,16 @@ def test_when_the_lease_ends_what_has_not_started_is_given_back_and_programs_go_
     talk.nothing_else()
 
 
+def test_an_order_that_was_overslept_is_given_back() -> None:
+    """It lay in the socket while the machine was suspended, and the lease ended before anybody could notice."""
+    talk = Dialogue().joined(heartbeat=10_000, lease=30_000)
+    talk.now += 40_000
+    talk.says(start(1))
+    assert [ending.outcome for ending in talk.expect(Report).ended] == [Outcome.REJECTED]
+    talk.says(HeartbeatAck(talk.session.pulse.beat(talk.now)), start(2))
+    assert talk.order(OwnerStart).runs[0].attempt == 2
+
+
 def test_the_owner_is_told_how_long_the_lease_goes_on() -> None:
     talk = Dialogue().joined(heartbeat=10_000, lease=30_000)
     assert talk.leases == [30_000]

@@ -92,6 +92,10 @@ def on_start(session: Session, message: Start, out: Out, now: int) -> None:
     if session.draining:
         session.end_here(attempts, Outcome.REJECTED, "the agent takes nothing new", now)
         return
+    if session.pulse.over(now):
+        # An order that lay in the socket while this machine slept: by now others may have what it is about.
+        session.end_here(attempts, Outcome.REJECTED, "the lease of this agent is over", now)
+        return
     folder = session.results.use(message.spec.job, message.spec.task, attempts)
     out.to_owner.append(OwnerStart(message.spec, runs, folder, message.secrets))
 

@@ -64,6 +64,10 @@ class Pulse:
         """The other end of the link has not answered for too long."""
         return self._beat_at is not None and bool(self._unanswered) and now >= self._gives_up_at()
 
+    def over(self, now: int) -> bool:
+        """The lease is over, whether or not that was noticed already: this process may have been stopped meanwhile."""
+        return self.cut_off or (self.lease_end is not None and now >= self.lease_end)
+
     def lapsed(self, now: int) -> bool:
         """True once, when the lease is over."""
         if self.lease_end is None or now < self.lease_end:

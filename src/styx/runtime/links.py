@@ -129,6 +129,7 @@ class Hub:
         frames = aiter(transport)
         try:
             hello, rest = await read_hello(frames)
+            self._knocked(hello)
             refusal = unfit(hello)
             if refusal is None and peer is not None:
                 refusal = await self._peers.refusal(peer, hello)
@@ -213,6 +214,12 @@ class Hub:
         wait = self._handshakes.admit(self._clock.elapsed())
         return Refused("too many agents connect at once", retry=wait) if wait else None
 
+    def _knocked(self, hello: Hello) -> None:
+        """A hello is a sign of life even if the agent cannot be let in now, and before it is on disk."""
+        node = self._loop.engine.world.by_agent.get(hello.agent)
+        if node is not None and node in self.leases:
+            self.leases.beat(node, self._clock.elapsed())
+
     def _admit(self, hello: Hello, labels: tuple[tuple[str, str], ...], transport: Transport) -> Link:
         link = Link(hello, transport, outbox_limit=self._settings.outbox)
         before = self._by_agent.get(hello.agent)
@@ -235,8 +242,6 @@ class Hub:
         )
         self._loop.put(Entry(event, committed=partial(self._welcome, link)))
         known = self._loop.engine.world.by_agent.get(hello.agent)
-        if known is not None and known in self.leases:
-            self.leases.beat(known, self._clock.elapsed())  # not only once its hello is on disk, which may take a while
         if hello.draining and known is not None:
             self._loop.post(AgentDrained(known))  # in the same turn as its hello, before anything is placed
         return link
