@@ -81,7 +81,8 @@ class Entry:
 
 
 class Ledger(Witness):
-    """`files` gives what lies in a $STYX_RESULTS folder of a machine, `capacity` what a machine has."""
+    """`files` gives what lies in a $STYX_RESULTS folder of a machine, `capacity` what a machine has, `cut_off` whether its agent
+    knows that its lease is over. `linked` hears of a machine that is back, and of what runs there and is nobody's by now."""
 
     def __init__(
         self,
@@ -89,11 +90,15 @@ class Ledger(Witness):
         note: Callable[..., None],
         files: Callable[[str, str], dict[str, bytes]],
         capacity: Callable[[str], Resources],
+        cut_off: Callable[[str], bool],
+        linked: Callable[[str, list[int]], None],
     ) -> None:
         self._wrong = wrong
         self._note = note
         self._files = files
         self._capacity = capacity
+        self._cut_off = cut_off
+        self._on_linked = linked
         self.jobs: dict[int, _Job] = {}
         self.keys: dict[str, int] = {}
         self.attempts: dict[int, Entry] = {}
@@ -300,7 +305,14 @@ class Ledger(Witness):
             task.lost.pop(index, None)
 
     def _linked(self, record: NodeLinked) -> None:
-        self.machines[record.node] = record.name
+        name = self.machines[record.node] = record.name
+        stale = [attempt for attempt, where in self.running.items() if where == name and self._over(attempt)]
+        if stale:
+            self._on_linked(name, stale)
+
+    def _over(self, attempt: int) -> bool:
+        entry = self.attempts.get(attempt)
+        return entry is None or entry.ended is not None
 
     # -- programs ---------------------------------------------------------------------------------------------------
 
@@ -315,6 +327,8 @@ class Ledger(Witness):
             self._wrong(f"attempt {attempt} runs on {machine}, it was given to {self.machines.get(entry.record.node)}")
         if attempt in self.programs:
             self._wrong(f"attempt {attempt} was started twice")
+        if self._cut_off(machine):
+            self._wrong(f"attempt {attempt} starts on {machine}, whose agent knows that its lease is over")
         if entry.ended is not None and entry.ended.outcome != Outcome.LOST:
             self._wrong(f"attempt {attempt} starts after its end: {entry.ended.outcome.name}")
         for other in self.running:

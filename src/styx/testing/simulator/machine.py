@@ -59,12 +59,26 @@ class Machine:
         self._boot = 1
         self._sessions = 0
         self._owners = 0
+        self._connections = 0
+        self._dials = 0
         self._orphans: list[tuple[Owner, Program]] = []
 
     @property
     def up(self) -> bool:
         """Its agent runs."""
         return self.process is not None and self.process.alive
+
+    @property
+    def knows_it_is_cut_off(self) -> bool:
+        """Its agent has noticed that its lease is over, and is in touch with the owner."""
+        connection = self.owner.connection if self.owner is not None else None
+        in_touch = connection is not None and connection.configured and not connection.broken
+        return self.up and in_touch and self.session is not None and self.session.cut_off
+
+    @property
+    def history(self) -> tuple[int, ...]:
+        """Differs once anything has begun anew: the agent, the owner, or a connection of theirs."""
+        return self._boot, self._sessions, self._owners, self._connections, self._dials
 
     @property
     def draining(self) -> bool:
@@ -161,6 +175,7 @@ class Machine:
             self._end_orphans()
             self._owners += 1
             self.owner = Owner(self._loop, self.name, f"owner-{self._owners}", self._witness, self._wrong)
+        self._connections += 1
         return self.owner.connect()
 
     def _end_orphans(self) -> None:
@@ -171,6 +186,7 @@ class Machine:
 
     async def _dial(self) -> ServerPort:
         assert self.process is not None
+        self._dials += 1
         wire = await self._network.dial(self.name, self.process, self._server.process)
         self._server.accept(wire.server)
         return LocalLink(wire.agent)

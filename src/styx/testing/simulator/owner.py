@@ -69,7 +69,8 @@ class Witness:
 class Program:
     """An attempt as its owner holds it."""
 
-    def __init__(self, spec: Spec, run: Run, results: str) -> None:
+    def __init__(self, owner: Owner, spec: Spec, run: Run, results: str) -> None:
+        self.owner = owner
         self.spec = spec
         self.run = run
         self.results = results
@@ -229,7 +230,7 @@ class Owner:
         for run in message.runs:
             if run.attempt in self.held:
                 continue
-            program = Program(message.spec, run, message.results)
+            program = Program(self, message.spec, run, message.results)
             self.held[run.attempt] = program
             self._admission.arrive(run.attempt, message.spec.resources)
             if not message.spec.resources.fits(self._capacity):

@@ -103,7 +103,7 @@ def draw(seed: int) -> Plan:
         items += _submission(chance, number, window, small)
     faults = chance.choice([0, 1, 1, 2]) if small else chance.choice([1, 2, 3, 4, 6])
     for _ in range(faults):
-        items.append(_fault(chance, names, window))
+        items.append(_fault(chance, names, window, _moment(chance, window, items)))
     lost = chance.choice([60_000, 90_000])
     return Plan(
         seed,
@@ -153,7 +153,7 @@ def _submission(chance: Random, number: int, window: int, small: bool) -> list[I
 
 
 def _task(chance: Random, ordinal: int, small: bool) -> TaskSpec:
-    duration = chance.choice([0, 5, 100, 2_000] if small else [0, 40, 700, 5_000, 30_000])
+    duration = chance.choice([0, 5, 100, 2_000] if small else [0, 40, 700, 5_000, 30_000, 120_000])
     codes = chance.choice(["0", "0", "0", "1", "1,0", "1,2,0"])
     words = ["program", str(duration), codes, str(chance.choice([0, 0, 40, 3_000]))]
     if chance.random() < 0.15:
@@ -175,7 +175,7 @@ def _task(chance: Random, ordinal: int, small: bool) -> TaskSpec:
         max_lost=chance.choice([0, 1, 5, 5]),
         when=chance.choice([When.SUCCESS, When.SUCCESS, When.ALWAYS]),
         allow_failure=chance.random() < 0.2,
-        exclusive=chance.random() < 0.15,
+        exclusive=chance.random() < 0.2,
     )
 
 
@@ -200,7 +200,18 @@ _HOW = {"break": ("both", "both", "agent", "server", "none"), "crash server": ("
 _LASTS = (10, 1_000, 10_000, 40_000, 50_000, 100_000, 200_000)
 
 
-def _fault(chance: Random, names: list[str], window: int) -> Item:
+def _moment(chance: Random, window: int, items: list[Item]) -> int:
+    """Trouble comes at any time, but the worst comes with other trouble: beside another item, or as everything begins."""
+    kind = chance.random()
+    if kind < 0.1:
+        return chance.randrange(1_000)
+    if kind < 0.4:
+        other = chance.choice(items)
+        return min(window, other.at + chance.choice([0, other.lasts]) + chance.choice([0, 3, 40, 900]))
+    return chance.randrange(window)
+
+
+def _fault(chance: Random, names: list[str], window: int, at: int) -> Item:
     (kind,) = chance.choices(_KINDS, _WEIGHTS)
     who: tuple[str, ...] = ()
     if kind in {"cut", "break", "crash agent", "kill owner", "break owner", "reboot", "drain"}:
@@ -212,9 +223,7 @@ def _fault(chance: Random, names: list[str], window: int) -> Item:
     if kind in {"break", "kill owner", "break owner"}:
         lasts = 0
     how = chance.choice(_HOW[kind]) if kind in _HOW else ""
-    return Item(
-        chance.randrange(window), kind, who, lasts, how, number=chance.randrange(1, 30) if "point" in how else 0
-    )
+    return Item(at, kind, who, lasts, how, number=chance.randrange(1, 30) if "point" in how else 0)
 
 
 def _stream(seed: int, chance: Random) -> Plan:

@@ -24,7 +24,7 @@ from styx.core.effects import Step
 from styx.core.engine import Engine
 from styx.core.events import AgentLost, AgentSuspected, Continued, Event, PlacementDue
 from styx.core.invariants import check, snapshot
-from styx.core.records import Record
+from styx.core.records import NodeLost, Record
 from styx.core.states import NodeState, Outcome, TaskState
 from styx.core.world import World
 from styx.errors import Busy, StoreError, StyxError, Unreachable
@@ -84,7 +84,14 @@ class Simulator:
         self._jobs: dict[int, str] = {}  # submission -> the job's id
         self._callers: list[asyncio.Task[None]] = []
         self._listening = Listening()
-        self.ledger = Ledger(self._wrong, self._note, self._files, lambda name: self.machines[name].capacity)
+        self.ledger = Ledger(
+            self._wrong,
+            self._note,
+            self._files,
+            lambda name: self.machines[name].capacity,
+            lambda name: self.machines[name].knows_it_is_cut_off,
+            self._expect_stopped,
+        )
         self.network = Network(self._loop, chance, on_sent=self._sent, on_heard=self._heard)
         self.network.slow = self.plan.slow_network
         self.disk = Disk(chance, self._point, self._durable)
@@ -416,8 +423,21 @@ class Simulator:
             check(world)
         except BrokenInvariant as error:
             self._wrong(f"after {type(event).__name__}: {error}")
+        if type(event) is AgentLost and any(type(record) is NodeLost for record in step.records):
+            self._together(engine, event.node)
         if type(event) is PlacementDue and not engine.placement_due and not engine.unfinished:
             self._nobody_waits_for_nothing(engine)
+
+    def _together(self, engine: Engine, lost: int) -> None:
+        """A node that vanished together with many others is not given up: it is the network that is gone."""
+        settings = self.plan.core
+        nodes = [node for node in engine.world.nodes.values() if node.state != NodeState.GONE]
+        since = engine.world.nodes[lost].suspect_at
+        vanished = sum(
+            1 for node in nodes if node.suspect_at and abs(node.suspect_at - since) <= settings.mass_loss_window
+        )
+        if vanished >= max(settings.mass_loss_count, settings.mass_loss_share * len(nodes)):
+            self._wrong(f"node {lost} is given up, {vanished} of {len(nodes)} vanished together")
 
     def _nobody_waits_for_nothing(self, engine: Engine) -> None:
         """No task waits while a node that could take it at once has room and no other plans."""
@@ -486,6 +506,19 @@ class Simulator:
         machine = self.machines[name]
         if machine.up and machine.session is not None and machine.trusts_its_lease(now):
             self._wrong(f"{name} is declared lost, and still trusts its lease")
+
+    def _expect_stopped(self, name: str, attempts: list[int]) -> None:
+        """What runs on a machine that is back, and is nobody's, is to be stopped; unless the machine is in trouble again."""
+        before = self.machines[name].history
+        self._loop.call_later(15, self._stopped, name, attempts, before, self._listening.pauses)
+
+    def _stopped(self, name: str, attempts: list[int], before: tuple[int, ...], pauses: int) -> None:
+        machine = self.machines[name]
+        in_touch = machine.up and name not in self.network.cut and not self.disk.full
+        if in_touch and machine.history == before and self._listening.pauses == pauses:
+            left = [attempt for attempt in attempts if attempt in self.ledger.running]
+            if left:
+                self._wrong(f"attempts {left} still run on {name}, though they have ended in the books")
 
     def _heard(self, machine: str) -> None:
         self._listening.heard(machine, self._loop.now())
@@ -557,6 +590,8 @@ class Simulator:
             piece = await shell.output.read(attempt, 1, limit=1 << 20)
             printed = output_of(attempt, program.written) if program is not None else b""
             lost = entry.ended is not None and entry.ended.outcome == Outcome.LOST
+            if program is not None and not program.owner.alive:
+                lost = True  # what its owner had not handed over went with it
             if piece.data != printed and not (lost and printed.startswith(piece.data)):
                 self._wrong(f"attempt {attempt} printed {len(printed)} bytes, kept are {len(piece.data)}")
         name, limit = self.plan.starving

@@ -98,7 +98,7 @@ class Server:
         if shell is None or process is None or not process.alive or self._verbs is None:
             return
         self._verbs = None
-        await process.start(self._close(shell))
+        await asyncio.wait([process.start(self._close(shell))])  # it may be killed while it shuts down
         process.kill()
 
     async def _close(self, shell: Shell) -> None:
