@@ -102,6 +102,11 @@ def test_an_agent_joins_over_tls_and_comes_back_by_its_credential(tmp_path: Path
         assert "gpu" in listed.stdout
         assert agents[0]["agent_id"][:8] in listed.stdout
         assert secret not in listed.stdout + cluster.log("agent-a") + cluster.log("server")
+        for process in (cluster.server, cluster.agents["a"], *cluster.owners()):
+            assert process is not None
+            limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+            (cores,) = [line.split()[4] for line in limits if line.startswith("Max core file size")]
+            assert cores == "0"
         # a restart, with the join token revoked: the credential is enough
         assert cluster.styx("token", "revoke", str(join["token_id"])).returncode == 0
         cluster.kill_agent("a")

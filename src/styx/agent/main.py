@@ -27,6 +27,7 @@ from styx.agent.owner_link import owner_opener
 from styx.agent.probe import boot_id, capacity, host_id, vitals
 from styx.agent.runner import AgentRunner
 from styx.agent.session import Profile, Session
+from styx.config.dumps import no_core_dumps
 from styx.config.tls import trusting
 from styx.errors import SpecError, StyxError
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = read(argv, os.environ, release())
         _log_to_stderr(options.log_level)
+        no_core_dumps()
         mine = claim(options.home, options.agent)
         try:
             return _loop(_run(options, mine))

@@ -2,6 +2,7 @@
 
 DIR/styx.db ...        database and output of the server
 DIR/token              the local user's token, 0600
+DIR/key                what secrets are sealed with, 0600; in no backup
 DIR/server.json        where the running server of this folder listens
 DIR/agents/N           one folder an agent, locked while it runs
 DIR/embedded/JOB       what `styx run` without a server leaves behind, to be looked at later

@@ -70,10 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def run(options: Options) -> int:
     """Serve until a signal or a failure. Raises StyxError when it cannot start."""
     from styx.compose import open_server_plane
+    from styx.config.dumps import no_core_dumps
     from styx.server import local_token, presence
     from styx.server.serve import serve_plane
     from styx.telemetry import log as telemetry
 
+    no_core_dumps()
     settings = options.settings
     tls = _tls(options)
     stop = _signals()
