@@ -71,7 +71,7 @@ def bar(counts: Mapping[str, int], total: int, width: int) -> Text:
 
 def _title(shot: Shot) -> Rule:
     job = shot.job
-    title = Text(visible(job.name), style="bold")
+    title = Text().append(visible(job.name), "bold")
     title.append(" ── ", QUIET).append(job.status.lower(), STATE_STYLES.get(job.status, ""))
     title.append(" in " if shot.over else " ── ", QUIET).append(took(shot.elapsed), "" if shot.over else QUIET)
     if shot.over and job.exit_code:
