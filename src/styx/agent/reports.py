@@ -22,7 +22,7 @@ __all__ = ["Reports"]
 
 STARTED_AFTER = 20  # milliseconds
 GATHER = 5  # milliseconds
-IN_FLIGHT = 4  # reports without an Ack before others gather
+IN_FLIGHT = 2  # reports without an Ack before others gather
 LARGEST = 500  # endings in one report; with results of 4 KiB each that stays well below a frame
 
 

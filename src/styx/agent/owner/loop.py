@@ -24,7 +24,7 @@ from styx.protocol.owner import OWNER_VERSION, OwnerHello
 __all__ = ["Loop"]
 
 _SECOND = 1_000_000_000
-_GATHER = 2_000_000  # nanoseconds
+_GATHER = 5_000_000  # nanoseconds
 _CHECK = 5 * _SECOND
 _LAST_CALL = 10 * _SECOND  # after SIGTERM, for the agent to collect what ended
 _LONGEST = 60 * _SECOND  # of a wait: epoll's clock stops in suspend, ours does not
