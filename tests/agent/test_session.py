@@ -99,18 +99,18 @@ def test_reports_gather_while_others_are_on_their_way() -> None:
     talk = Dialogue().joined()
     talk.says(start(*range(1, 9)))
     talk.order(OwnerStart)
-    for attempt in range(1, 5):
+    for attempt in (1, 2):
         talk.owner_says(OwnerEnded((exited(attempt),)))
         assert talk.expect(Report).number == attempt
-    talk.owner_says(OwnerEnded((exited(5),)))
-    talk.owner_says(OwnerEnded((exited(6),)))
+    talk.owner_says(OwnerEnded((exited(3),)))
+    talk.owner_says(OwnerEnded((exited(4),)))
     talk.nothing_else()
     talk.says(Ack(1))
-    assert talk.expect(Report).ended == (exited(5), exited(6))
-    talk.owner_says(OwnerEnded((exited(7),)))
+    assert talk.expect(Report).ended == (exited(3), exited(4))
+    talk.owner_says(OwnerEnded((exited(5),)))
     talk.nothing_else()
     talk.wait(5)
-    assert talk.expect(Report).ended == (exited(7, ago=5),)
+    assert talk.expect(Report).ended == (exited(5, ago=5),)
     talk.nothing_else()
 
 
