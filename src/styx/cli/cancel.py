@@ -25,7 +25,7 @@ async def _cancel(app: App, refs: tuple[str, ...], reason: str, waiting: bool) -
     from styx.cli.words import short
 
     done: list[dict[str, object]] = []
-    async with server(app) as verbs:
+    async with server(app, refs[0]) as verbs:
         for ref in refs:
             named = await verbs.resolve(ref)
             identifier = named["task_id"] or named["job_id"]

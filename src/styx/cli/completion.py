@@ -14,9 +14,9 @@ _HOWTO = {
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(tuple(_HOWTO)))
+@click.argument("shell", type=click.Choice(tuple(_HOWTO)), metavar="SHELL")
 def command(shell: str) -> None:
-    """Print completion of verbs and options for a shell."""
+    """Print completion of verbs and options for SHELL: bash, zsh or fish."""
     from click.shell_completion import get_completion_class
 
     from styx.cli.root import root

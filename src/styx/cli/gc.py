@@ -35,12 +35,18 @@ async def _gc(app: App, days: float, keep_bytes: int) -> None:
         async with server(app) as verbs:
             dropped |= await verbs.gc(days=days, keep_bytes=keep_bytes)
     dropped["embedded"] = drop_older(app.home, days * 86_400)
+
+    def told() -> str:
+        here = f"{count(dropped['embedded'], 'job')} that ran here without a server"
+        if not app.address():
+            return f"dropped {here}"
+        return (
+            f"dropped {count(dropped['jobs'], 'job')} and {size(dropped['bytes'])} of output at the server, and {here}"
+        )
+
     emit(
         app,
         dropped,
         [],
-        lambda: (
-            f"dropped {count(dropped['jobs'], 'job')} and {size(dropped['bytes'])} of output at the server, "
-            f"{count(dropped['embedded'], 'job')} that ran here without one"
-        ),
+        told,
     )

@@ -41,6 +41,7 @@ def command(app: App, ref: str, follow: bool, tail: str, no_prefix: bool) -> int
 
 
 async def _logs(app: App, ref: str, following: bool, tail: int, prefix: bool) -> int:
+    from styx.cli.emit import note
     from styx.cli.follow import Sink, follow
     from styx.cli.places import anywhere
     from styx.cli.wait import ended
@@ -51,7 +52,15 @@ async def _logs(app: App, ref: str, following: bool, tail: int, prefix: bool) ->
         chunks = verbs.logs(ref, follow=following, tail=tail)
         if app.table:
             several = prefix and await _several(verbs, ref, named)
-            await follow(chunks, Sink(prefix=several, colour=colourful()))
+            wrote = False
+
+            def hear(chunk: LogChunk) -> None:
+                nonlocal wrote
+                wrote = wrote or bool(chunk.data or chunk.gap)
+
+            await follow(chunks, Sink(prefix=several, colour=colourful(), hear=hear))
+            if not wrote and sys.stdout.isatty():
+                note("nothing was written")
         else:
             await _as_json(chunks)
         return (await ended(verbs, ref, named, None))[0] if following else 0

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # since click 8.2; its message is the whole help
             click.echo(error.format_message(), err=True)
             return error.exit_code
-        return _fail(app, UsageError(error.format_message().rstrip("."), hint=_usage(error)))
+        message, hint = _worded(error)
+        return _fail(app, UsageError(message, hint=hint))
     except _styx_error() as error:
         return _fail(app, error)
     except OSError as error:
@@ -83,9 +84,18 @@ def _fail(app: App, error: Exception) -> int:
         return EXIT_BROKEN_PIPE
 
 
-def _usage(error: Exception) -> str:
+def _worded(error: click.ClickException) -> tuple[str, str]:
+    """click's message and a hint, in the voice of all the others."""
     context = getattr(error, "ctx", None)
-    return "" if context is None else f"see `{context.command_path} --help`"
+    hint = "" if context is None else f"see `{context.command_path} --help`"
+    option = getattr(error, "option_name", "")
+    if option and context is not None:  # NoSuchOption
+        from styx.core.suggest import did_you_mean
+
+        known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        return f"there is no option {option!r} of `{context.command_path}`", did_you_mean(option, known) or hint
+    message = error.format_message().rstrip(".")
+    return message[:1].lower() + message[1:], hint
 
 
 def _silence() -> None:

@@ -21,16 +21,30 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}
 
 
 @asynccontextmanager
-async def server(app: App) -> AsyncIterator[Verbs]:
-    """The server that was named or runs here. Raises Unreachable."""
+async def server(app: App, ref: str = "") -> AsyncIterator[Verbs]:
+    """The server that was named or runs here. Raises Unreachable; of a job that was run here without one, `ref`, it says so."""
     url = app.address()
     if not url:
-        raise Unreachable(
-            "no server is named and none of yours is running",
-            hint="start one with `styx up`, or name one with --server or STYX_SERVER_URL",
-        )
+        raise _without(app, ref)
     async with app.connect(url) as verbs:
         yield verbs
+
+
+def _without(app: App, ref: str) -> Unreachable:
+    if ref:
+        try:
+            job = left_behind(app.home, ref).name
+        except (NotFound, AmbiguousId, Unreachable):
+            pass
+        else:
+            return Unreachable(
+                f"job {job[-12:]} was run here without a server; it belongs to its `styx run`",
+                hint="Ctrl-C there stops it, and `styx run` runs it again; with `styx up` jobs outlive the command",
+            )
+    return Unreachable(
+        "no server is named and none of yours is running",
+        hint="start one with `styx up`, or name one with --server or STYX_SERVER_URL",
+    )
 
 
 @asynccontextmanager

@@ -49,7 +49,7 @@ def plan_text(plan: PlanView) -> str:
     on = colourful()
     lines = [
         f"{paint(visible(plan.name), 'bold', on)}: {count(len(plan.tasks), 'task')}, {count(plan.elements, 'element')}, "
-        f"{count(plan.levels, 'level')}; places known from {visible(plan.source)}"
+        f"{count(plan.levels, 'level')}; places: {visible(plan.source)}"
     ]
     rows = [_row(task) for task in sorted(plan.tasks, key=lambda task: task.level)]
     columns = (

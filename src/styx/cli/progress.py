@@ -113,8 +113,9 @@ class Quiet(Progress):
     interval = 1.0
 
     def sum_up(self, result: JobResult, code: int) -> None:
-        if result.by == "styx" and code:
-            note(f"{visible(result.name)}: {visible(result.reason or result.status.lower())}")
+        reason = result.reason or (result.failed[0].reason if result.failed else "")
+        if code and (reason or result.by == "styx"):
+            note(f"{visible(result.name)}: {visible(reason or result.status.lower())}")
 
 
 class Lines(Progress):

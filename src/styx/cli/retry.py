@@ -26,7 +26,7 @@ async def _retry(app: App, ref: str, failed: bool, start: str) -> None:
     from styx.cli.places import server
     from styx.cli.words import count, short
 
-    async with server(app) as verbs:
+    async with server(app, ref) as verbs:
         named = await verbs.resolve(ref)
         elements = await verbs.retry(ref, failed=failed, start=start)
     job = named["job_id"]

@@ -70,6 +70,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="VERB [ARGS]...",
     epilog="A job or task is named by its id, the last digits of it, @latest, or JOB/TASK. `styx VERB --help` says more.",
 )
 @click.option("--server", metavar="URL", help="The server to talk to (STYX_SERVER_URL).")

@@ -46,16 +46,18 @@ def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     drawn = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", border_style="bright_black"
     )
+    console = Console()
     for column in columns:
         drawn.add_column(
             column.head,
             justify="right" if column.right else "left",
             no_wrap=not column.folds,
             overflow="fold" if column.folds else "ellipsis",
+            max_width=None if column.folds else max(12, console.width // 3),
+            min_width=min(8, console.width // len(columns)) if column.folds else None,
         )
     for row in rows:
         drawn.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
-    console = Console()
     with console.capture() as captured:
         console.print(drawn)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
