@@ -189,9 +189,9 @@ class Hub:
         self._end(link, error.message)
 
     def tick(self) -> None:
-        """Look at the leases; called every `leases.interval` milliseconds. While the disk is full no agent can come back, and
+        """Look at the leases; called every `leases.interval` milliseconds. While a commit waits for room no agent can come back, and
         that is not its fault: the leases stand still."""
-        for event in self.leases.tick(self._clock.elapsed(), paused=bool(self._loop.committer.full)):
+        for event in self.leases.tick(self._clock.elapsed(), paused=self._loop.committer.blocked):
             self._loop.post(event)
             log.warning("agent lost" if isinstance(event, AgentLost) else "agent suspect", node=event.node)
             link = self._by_node.get(event.node)
@@ -209,7 +209,7 @@ class Hub:
     def _refusal(self) -> Refused | None:
         if self._closing:
             return Refused(self._closing, retry=COME_BACK)
-        if self._loop.committer.full:
+        if self._loop.committer.blocked:
             return Refused(f"the server cannot write: {self._loop.committer.full}", retry=COME_BACK)
         wait = self._handshakes.admit(self._clock.elapsed())
         return Refused("too many agents connect at once", retry=wait) if wait else None

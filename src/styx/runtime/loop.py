@@ -183,9 +183,9 @@ class Loop:
 
     async def settled(self) -> None:
         """Wait for the commit in flight, so that what is read from the world next is on disk. The caller reads at once,
-        without awaiting anything in between. While the disk is full this does not wait: what is shown then is what will
+        without awaiting anything in between. While a commit waits for room this does not: what is shown then is what will
         be committed, unchanged, when there is room."""
-        if self._in_flight and not self.committer.full:
+        if self._in_flight and not self.committer.blocked:
             reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._readers.append(reader)
             await reader

@@ -92,6 +92,7 @@ class Shell:
         self.loop: Loop
         self._tick: Handle | None = None
         self._running: asyncio.Task[None] | None = None
+        self._regaining: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -210,6 +211,9 @@ class Shell:
 
     def _ticked(self) -> None:
         self.hub.tick()
+        committer = self.committer
+        if committer.full and not committer.blocked and (self._regaining is None or self._regaining.done()):
+            self._regaining = self.supervisor.start("room", committer.regain())
         self._beat()
 
     def _full_changed(self) -> None:

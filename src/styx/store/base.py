@@ -184,6 +184,9 @@ class Page(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """Errors: StoreLocked from `open`; StoreFull, StaleEpoch, SyncFailed from `commit`; StoreError from any."""
 
+    low: str
+    """Why nothing new should be taken in: the disk was full, and commits live on what had been put aside. "" while there is room."""
+
     async def open(self) -> Opened: ...
 
     async def close(self) -> None: ...
@@ -201,6 +204,10 @@ class Store(Protocol):
 
     async def commit(self, epoch: int, batch: Batch) -> None:
         """Put the batch on disk, whole; returns after the fsync."""
+        ...
+
+    async def regain(self) -> bool:
+        """Put room aside again. Returns whether there was enough, and then `low` is over."""
         ...
 
     async def marks(self) -> list[ReportMark]: ...

@@ -96,6 +96,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._incarnation = secrets.token_hex(8)
         self._epoch = 0
+        self.low = ""
         self._serials = [0, 0, 0]  # the highest job, attempt, node ever
         self._told = 0  # records so far
         self._last_event = 0
@@ -467,6 +468,9 @@ class MemoryStore:
             self._ended_told.pop(attempt, None)
         streams = [stream for stream in self._outputs if stream[0] in gone]
         return sum(row.length for stream in streams for row in self._outputs.pop(stream).values())
+
+    async def regain(self) -> bool:
+        return True
 
     async def backup(self, path: str) -> None:
         raise StoreError(

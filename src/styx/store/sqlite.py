@@ -39,6 +39,7 @@ from styx.store.faults import from_os
 from styx.store.link import Link, open_reader, open_writer
 from styx.store.lock import FolderLock
 from styx.store.migrate import Migration, migrate, migrations
+from styx.store.reserve import RESERVE, Reserve
 from styx.store.rows import batches
 from styx.store.statements import SQL
 from styx.store.write import write
@@ -58,8 +59,11 @@ class SqliteStore:
     open_writer = staticmethod(open_writer)
     open_reader = staticmethod(open_reader)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, reserve: int = RESERVE) -> None:
         self.folder = folder
+        self.low = ""
+        self._reserve = Reserve(folder / "styx.reserve", reserve)
+        self._reserving = asyncio.Lock()
         self.path = folder / "styx.db"
         self._lock = FolderLock(folder / "styx.lock")
         self._writer_link: Link | None = None
@@ -96,15 +100,31 @@ class SqliteStore:
             self._lock.release()
             raise from_os(error, f"opening {self.path}") from error
         try:
-            self._writer_link = await self.open_writer(self.path)
-            opened = await self._writer_link.run(_take_over, migrations())
+            opened = await self._take_over()
             self._reader_link = await self.open_reader(self.path)
             backup.sync_folder(self.folder)
         except BaseException:
             await self.close()
             raise
         self._failed = None
+        if not self.low:
+            await asyncio.to_thread(self._reserve.hold)
         return opened
+
+    async def _take_over(self) -> Opened:
+        """On a full disk, with the room that a server before this one had put aside."""
+        try:
+            self._writer_link = await self.open_writer(self.path)
+            return await self._writer_link.run(_take_over, migrations())
+        except StoreFull as error:
+            writer, self._writer_link = self._writer_link, None
+            if writer is not None:
+                await writer.close()
+            if not await asyncio.to_thread(self._reserve.release):
+                raise
+            self.low = error.message
+        self._writer_link = await self.open_writer(self.path)
+        return await self._writer_link.run(_take_over, migrations())
 
     async def close(self) -> None:
         """The reader goes first: the last connection to leave cleans up, and that takes one that may write."""
@@ -116,6 +136,8 @@ class SqliteStore:
             if writer is not None:
                 await writer.close()
         finally:
+            if writer is not None:
+                await asyncio.to_thread(self._reserve.release)
             self._lock.release()
 
     # --- committing ----------------------------------------------------------------------------------------------
@@ -125,7 +147,7 @@ class SqliteStore:
         if self._failed is not None:
             raise self._failed
         try:
-            await self._writer.run(write, epoch, batch)
+            await self._put(epoch, batch)
         except SyncFailed as error:
             self._failed = error
             raise
@@ -137,6 +159,22 @@ class SqliteStore:
         self._commits += 1
         if self._records >= CHECKPOINT_RECORDS or self._commits >= CHECKPOINT_COMMITS:
             self._start_checkpoint()
+
+    async def _put(self, epoch: int, batch: Batch) -> None:
+        try:
+            await self._writer.run(write, epoch, batch)
+        except StoreFull as error:
+            async with self._reserving:
+                if not await asyncio.to_thread(self._reserve.release):
+                    raise
+                self.low = error.message
+            await self._writer.run(write, epoch, batch)
+
+    async def regain(self) -> bool:
+        async with self._reserving:
+            if await asyncio.to_thread(self._reserve.hold):
+                self.low = ""
+        return not self.low
 
     def _start_checkpoint(self) -> None:
         if self._checkpoint is None or self._checkpoint.done():

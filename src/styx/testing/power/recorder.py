@@ -52,7 +52,7 @@ class RecordedStore(SqliteStore):
     """The shipped store over a recording VFS. `synchronous` overrides what the store asks of SQLite: for the test of the test."""
 
     def __init__(self, folder: Path, tape: Tape, *, synchronous: str = "") -> None:
-        super().__init__(folder)
+        super().__init__(folder, reserve=0)
         self._tape = tape
         self._vfs = RecordingVFS(tape)
         self._synchronous = synchronous

@@ -117,7 +117,7 @@ async def examine(
         report.findings.append(Finding(kind, place, text))
 
     report.cuts += 1
-    store = SqliteStore(folder)
+    store = SqliteStore(folder, reserve=0)
     try:
         opened = await store.open()
     except StoreError as error:
