@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, web
 
 from styx.agent.link import PATH, LocalLink, dialler, endpoint
-from styx.agent.websocket import connect
 from styx.errors import Busy, NotAllowed, ProtocolError, Unreachable, UsageError
 from styx.protocol.codec import MAX_FRAME, decode_agent, encode
 from styx.protocol.messages import Ack, HeartbeatAck, Output, Report
@@ -78,6 +79,12 @@ def test_what_is_no_address(server: str) -> None:
         endpoint(server)
 
 
+def test_an_address_with_a_password_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UsageError, match="no user and no password") as caught:
+        endpoint("http://me:s3cret@h:8080")
+    assert "s3cret" not in caught.value.message + caught.value.hint
+
+
 def test_frames_both_ways_with_the_token() -> None:
     async def body() -> None:
         seen: list[Any] = []
@@ -140,49 +147,6 @@ def test_one_message_that_no_frame_holds_is_an_error() -> None:
     run(body)
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 3 << 20])
-def test_every_length_of_frame_arrives_whole(size: int) -> None:
-    async def body() -> None:
-        async def talk(socket: web.WebSocketResponse) -> None:
-            await socket.send_bytes(await socket.receive_bytes())
-
-        async with Server(websocket(talk)) as url:
-            socket = await connect(endpoint(url), headers={}, protocol="styx", limit=MAX_FRAME)
-            data = bytes(range(256)) * (size // 256 + 1)
-            await socket.send(data[:size])
-            assert await socket.receive() == data[:size]
-            await socket.close()
-
-    run(body)
-
-
-def test_pings_are_answered_between_the_parts_of_a_message() -> None:
-    async def body() -> None:
-        pongs: list[bytes] = []
-
-        async def talk(socket: web.WebSocketResponse) -> None:
-            writer = socket._writer
-            assert writer is not None
-            transport = writer.transport
-            assert transport is not None
-            transport.write(b"\x02\x03abc")  # binary, not final
-            await socket.ping(b"are you there")
-            transport.write(b"\x80\x03def")  # the rest
-            message = await socket.receive()
-            assert message.type is WSMsgType.PONG
-            pongs.append(message.data)
-            await socket.send_bytes(b"over")
-
-        async with Server(websocket(talk, autoping=False)) as url:
-            socket = await connect(endpoint(url), headers={}, protocol="styx", limit=MAX_FRAME)
-            assert await socket.receive() == b"abcdef"
-            assert await socket.receive() == b"over"
-            await socket.close()
-        assert pongs == [b"are you there"]
-
-    run(body)
-
-
 def test_a_link_that_the_server_closes_says_why() -> None:
     async def body() -> None:
         async def talk(socket: web.WebSocketResponse) -> None:
@@ -221,6 +185,28 @@ def test_refusals_are_told_apart(status: int, kind: type[Exception], message: st
                 assert caught.value.retry_after == 7
             if kind is NotAllowed:
                 assert caught.value.exit_code == 77  # type: ignore[attr-defined]
+
+    run(body)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else(status: int) -> None:
+    async def body() -> None:
+        reached: list[str] = []
+
+        async def elsewhere(request: web.Request) -> web.StreamResponse:
+            reached.append(request.headers.get("Authorization", ""))
+            return await websocket(lambda socket: socket.close())(request)
+
+        async with Server(elsewhere) as other:
+
+            async def handler(request: web.Request) -> web.StreamResponse:
+                return web.Response(status=status, headers={"Location": f"{other}{PATH}"})
+
+            async with Server(handler) as url:
+                with pytest.raises(Unreachable, match=rf"redirect \({status}\) to .*server's own address"):
+                    await dialler(url, lambda: "s3cret")()
+        assert reached == []
 
     run(body)
 
@@ -269,7 +255,11 @@ async def raw(answer: bytes, *, upgrade: bool) -> tuple[asyncio.Server, str]:
         if upgrade:
             key = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")).split()[1]
             accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-            writer.write(b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+                + accept
+                + b"\r\n\r\n"
+            )
         writer.write(answer)
         await writer.drain()
         await reader.read(1)
@@ -282,13 +272,11 @@ async def raw(answer: bytes, *, upgrade: bool) -> tuple[asyncio.Server, str]:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (b"\xc2\x01a", "no websocket allows"),  # a reserved bit: an extension that was not agreed
-        (b"\x82\x81aaaab", "no websocket allows"),  # masked by the server
-        (b"\x09\x00", "no websocket allows"),  # a ping in parts
+        (b"\xc2\x01a", "broke the websocket protocol"),  # a reserved bit: an extension that was not agreed
+        (b"\x82\x81aaaab", "broke the websocket protocol"),  # masked by the server
         (b"\x81\x02hi", "sent text"),
-        (b"\x80\x01a", "frame of kind 0"),  # a continuation of nothing
-        (b"\x83\x00", "frame of kind 3"),
-        (b"\x82\x7f" + (1 << 40).to_bytes(8, "big"), "is the limit"),
+        (b"\x81\x02\xff\xfe", "broke the websocket protocol"),  # text, and not even that
+        (b"\x82\x7f" + (1 << 40).to_bytes(8, "big"), "exceeds limit"),
         (b"\x82\x03abc", "not a frame of messages"),
     ],
 )
@@ -308,8 +296,10 @@ def test_what_breaks_the_protocol_is_recognised(frame: bytes, message: str) -> N
     ("answer", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP"),
-        (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: wrong\r\n\r\n", "not a websocket's"),
-        (b"x" * (2 << 20), "no end to its headers"),
+        (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: wrong\r\n\r\n", "no websocket answers so"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", "is not a Styx server"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, "is not a Styx server"),
+        (b"x" * (2 << 20), "is not a Styx server"),
     ],
 )
 def test_what_is_no_styx_server_is_said(answer: bytes, message: str) -> None:
@@ -320,6 +310,91 @@ def test_what_is_no_styx_server_is_said(answer: bytes, message: str) -> None:
         server.close()
 
     run(body)
+
+
+def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        monkeypatch.setattr("styx.agent.dial.CONNECT_LIMIT", 0.2)
+        asked = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(Unreachable, match=r"nothing came within 0\.2 s"):
+            await dialler(url, lambda: "")()
+        assert asked.is_set()
+        server.close()
+
+    run(body)
+
+
+def test_goodbye_to_a_server_that_takes_nothing_has_an_end() -> None:
+    async def body() -> None:
+        over = asyncio.Event()
+
+        async def talk(socket: web.WebSocketResponse) -> None:
+            await over.wait()  # and reads nothing
+
+        async with Server(websocket(talk)) as url:
+            port = await dialler(url, lambda: "")()
+
+            async def pour() -> None:
+                while True:
+                    await port.send([Output(1, 1, 0, bytes(1 << 20))])
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(pour(), 0.3)
+            await port.close()
+            with pytest.raises(ConnectionError):
+                await port.recv()
+            over.set()
+
+    run(body)
+
+
+def test_a_proxy_is_asked_for_a_server_elsewhere_and_not_for_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        asked: list[bytes] = []
+
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        for name in ("no_proxy", "NO_PROXY", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(Unreachable, match=r"through the proxy.*407"):
+            await dialler("http://styx.invalid:8080", lambda: "s3cret")()
+        assert asked[0].startswith(b"CONNECT styx.invalid:8080")
+        assert b"s3cret" not in asked[0]
+
+        async def talk(socket: web.WebSocketResponse) -> None:
+            await socket.send_bytes(encode([Ack(1)]))
+
+        async with Server(websocket(talk)) as url:
+            port = await dialler(url, lambda: "")()
+            assert await port.recv() == [Ack(1)]
+            await port.close()
+        assert len(asked) == 1
+        monkeypatch.setenv("http_proxy", "ftp://me:s3cret@proxy")
+        with pytest.raises(Unreachable, match="names wrongly") as caught:
+            await dialler("http://styx.invalid:8080", lambda: "")()
+        assert "s3cret" not in caught.value.message
+        server.close()
+
+    run(body)
+
+
+def test_the_library_is_loaded_only_to_dial() -> None:
+    code = "import sys, styx.agent.embedded, styx.agent.link; sys.exit('websockets' in sys.modules or 'aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_link_within_the_process_speaks_frames() -> None:

@@ -6,26 +6,25 @@ websocket is our business.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from styx.agent.joining import Joined
 from styx.agent.ports import Dial, OwnerPort, ServerPort
-from styx.agent.websocket import Handshake, Socket, connect
-from styx.errors import Busy, NotAllowed, ProtocolError, StyxError, Unreachable, UsageError
+from styx.errors import NotAllowed, ProtocolError, StyxError, UsageError
 from styx.protocol.codec import MAX_FRAME, decode_server, encode
 from styx.protocol.messages import AgentMessage, Credential, ServerMessage
 
+if TYPE_CHECKING:
+    import ssl
+
+    from styx.agent.dial import Socket
+
 __all__ = ["Dial", "LocalLink", "OwnerPort", "ServerPort", "Transport", "WebSocket", "dialler", "endpoint"]
 
-SUBPROTOCOL = "styx"
 PATH = "/api/v1/agents/connect"
-CONNECT_LIMIT = 10.0  # seconds for the connection and the handshake
 
 log = logging.getLogger("styx.agent")
 
@@ -102,6 +101,8 @@ def endpoint(server: str) -> str:
         scheme, host, _ = _SCHEMES.get(parts.scheme), parts.hostname, parts.port
     except ValueError as error:
         raise UsageError(f"not a server address: {server!r} ({error})") from error
+    if parts.username is not None:
+        raise UsageError("a server's address holds no user and no password", hint="the agent shows a token instead")
     plain = all("!" <= letter <= "~" for letter in parts.netloc + parts.path)
     if scheme is None or not host or not plain or parts.query or parts.fragment:
         raise UsageError(
@@ -116,6 +117,8 @@ def dialler(
 ) -> Dial:
     """Dials this server; `token` is asked anew each time, since the file it comes from may appear later. `joined` is for agents
     that may have a join token, and then a credential."""
+    from styx.agent.dial import open_socket  # an agent that never dials does not pay for it
+
     address = endpoint(server)
 
     def keep(credential: Credential) -> None:
@@ -127,54 +130,13 @@ def dialler(
 
     async def dial() -> ServerPort:
         if joined is None:
-            return WebSocket(await _dial(server, address, token(), tls), keep)
+            return WebSocket(await open_socket(server, address, token(), tls), keep)
         found, may_be_old = await joined.token()
         try:
-            return WebSocket(await _dial(server, address, found, tls), keep)
+            return WebSocket(await open_socket(server, address, found, tls), keep)
         except NotAllowed:
             if not may_be_old:
                 raise
-        return WebSocket(await _dial(server, address, await joined.join(), tls), keep)
+        return WebSocket(await open_socket(server, address, await joined.join(), tls), keep)
 
     return dial
-
-
-async def _dial(server: str, address: str, token: str, tls: ssl.SSLContext | None) -> Socket:
-    if not all("!" <= letter <= "~" for letter in token):
-        raise NotAllowed("the token holds a character that no token has", hint="is it the right file?")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        async with asyncio.timeout(CONNECT_LIMIT):
-            return await connect(address, headers=headers, protocol=SUBPROTOCOL, limit=MAX_FRAME, tls=tls)
-    except Handshake as answer:
-        raise _refusal(server, answer, bool(token)) from None
-    except TimeoutError:
-        raise Unreachable(f"no server answers at {server}: nothing came within {CONNECT_LIMIT:g} s") from None
-    except OSError as error:
-        raise Unreachable(f"no server answers at {server}: {_reason(error)}") from error
-    except ProtocolError as error:
-        raise Unreachable(f"{server} is not a Styx server: {error.message}") from error
-
-
-def _refusal(server: str, answer: Handshake, had_token: bool) -> StyxError:
-    status = answer.status
-    if status in {401, 403}:
-        if not had_token:
-            return NotAllowed(
-                f"{server} wants a token and there is none",
-                hint="give --token-file, STYX_TOKEN, or the STYX_HOME of the server on this host",
-            )
-        return NotAllowed(f"{server} refused the token ({status})", hint="see `styx token` on the server's host")
-    if status in {429, 503}:
-        given = answer.headers.get("retry-after", "")
-        return Busy(f"{server} is busy ({status})", retry_after=float(given) if given.isdigit() else 1.0, status=status)
-    return Unreachable(f"{server} answers, but not as a Styx server does ({status})")
-
-
-def _reason(error: OSError) -> str:
-    """One line; asyncio joins the errors of several addresses into one that repeats itself."""
-    if isinstance(error, ssl.SSLError):
-        return str(getattr(error, "verify_message", "") or error.reason or error)
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error) or type(error).__name__
