@@ -52,6 +52,10 @@ def play(scratch: Path, *, seed: int, generations: int, count: int, jobs: int = 
 @pytest.mark.parametrize("seed", range(CHAINS))
 def test_nothing_acknowledged_is_lost_and_nothing_is_corrupt(seed: int, scratch: Path, tmp_path: Path) -> None:
     report = play(scratch, seed=seed, generations=GENERATIONS, count=CUTS)
+    print(
+        f"[figure] power loss: cuts={report.cuts}, with something to lose={report.unsynced}, inside checkpoints={report.checkpoints}, "
+        f"kept a commit that had not returned={report.ahead}, started a control plane={report.started}, {report.kinds() or 'no findings'}"
+    )
     if report.findings:
         shutil.copytree(scratch, tmp_path / "found")
     assert not report.findings, f"{report.kinds()}, kept in {tmp_path}: {report.findings[:5]}"
