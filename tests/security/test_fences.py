@@ -48,11 +48,11 @@ def test_a_stranger_changes_nothing_about_an_attempt() -> None:
             assert mine.running == [attempt]
             job = await plane.job(made.job_id)
             assert [task.status for task in job.graph] == ["RUNNING", "PENDING"]
-            await mine.finish(attempt, code=0)
+            await mine.finish(attempt, act=Act(stdout=b"real.\n"))
             await mine.until(lambda: mine.running and mine.running != [attempt])
             await mine.finish(mine.running[0], code=0)
             assert (await plane.wait(made.job_id)).ok
-            assert await text(plane, made.job_id) == b""
+            assert await text(plane, f"{made.job_id}/a") == b"real.\n"
             assert (await plane.task(f"{made.job_id}/a")).attempts[0].result == ""
             await mine.disconnect()
 

@@ -154,7 +154,12 @@ def test_a_key_with_other_values_is_another_submission(tmp_path: Path) -> None:
     async def main() -> None:
         async with styx.ControlPlane.open(tmp_path, agent=False) as plane:
             first = await plane.submit_spec(tasks, key="k", secrets={"A": VALUE})
-            again = await plane.submit_spec(tasks, key="k", secrets={"A": VALUE})
+            # where a submitter takes them from is kept nowhere and makes no difference
+            elsewhere = spec(t={"run": "true", "secrets": {"A": {"env": "B"}}})
+            again = await plane.submit_spec(elsewhere, key="k", secrets={"A": VALUE})
+            row = await plane.shell.store.job_by_key("k")
+            assert row is not None
+            assert row.spec.secrets == ()
             assert (again.job_id, again.again) == (first.job_id, True)
             with pytest.raises(Conflict) as caught:
                 await plane.submit_spec(tasks, key="k", secrets={"A": OTHER})
