@@ -123,13 +123,22 @@ class Dialogue:
         self.now = until
 
     def connect(
-        self, agent: str, *, cpus: float = 1, memory: int = 1 << 40, boot: str = "boot-1", held: Sequence[Held] = (), **options: Any
+        self,
+        agent: str,
+        *,
+        cpus: float = 1,
+        memory: int = 1 << 40,
+        boot: str = "boot-1",
+        held: Sequence[Held] = (),
+        **options: Any,
     ) -> int:
         """An agent says hello; returns the node's serial."""
         options.setdefault("capacity", Resources(int(cpus * 1_000), memory))
         options.setdefault("labels", ())
         answer = self.say(
-            AgentConnected(agent, agent, f"host-{agent}", boot, "1", options["capacity"], options["labels"], tuple(held))
+            AgentConnected(
+                agent, agent, f"host-{agent}", boot, "1", options["capacity"], options["labels"], tuple(held)
+            )
         )
         assert isinstance(answer, int)
         return answer
@@ -157,16 +166,16 @@ class Dialogue:
             if not isinstance(serial, int):
                 return serial
         self._entropy += 1
-        header = JobSpec(
-            spec.name, (), spec.priority, spec.deadline, spec.host, spec.cwd, spec.labels, spec.single
-        )
+        header = JobSpec(spec.name, (), spec.priority, spec.deadline, spec.host, spec.cwd, spec.labels, spec.single)
         assert isinstance(serial, int)
         return self.say(JobSubmitted(serial, job_id(self.now, self._entropy), header, key))
 
     def started(self, *attempts: int) -> None:
         self.say(AttemptsReported(self._node(attempts), attempts))
 
-    def ended(self, *attempts: int, code: int = 0, outcome: Outcome = Outcome.EXITED, node: int = 0, **more: Any) -> None:
+    def ended(
+        self, *attempts: int, code: int = 0, outcome: Outcome = Outcome.EXITED, node: int = 0, **more: Any
+    ) -> None:
         endings = tuple(AttemptEnding(attempt, outcome, code, **more) for attempt in attempts)
         self.say(AttemptsReported(node or self._node(attempts), (), endings))
 
@@ -215,10 +224,7 @@ class Dialogue:
 
     def states(self, job: int) -> dict[str, list[str]]:
         """The states of a live job's elements, by task name."""
-        return {
-            task.spec.name: [TaskState(state).name for state in task.states]
-            for task in self.world.jobs[job].tasks
-        }
+        return {task.spec.name: [TaskState(state).name for state in task.states] for task in self.world.jobs[job].tasks}
 
     def nothing_else(self) -> None:
         """Everything that the core wanted done has been read."""
