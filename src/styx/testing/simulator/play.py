@@ -47,6 +47,7 @@ __all__ = ["Report", "Simulator"]
 
 PATIENCE = 3_600_000  # milliseconds after the last fault in which everything must have ended
 _BACKOFF, _READY = bytes([TaskState.BACKOFF]), bytes([TaskState.READY])
+SPINNING = 3_000  # steps at one moment
 REBUILT = 0.03  # share of the commits after which the world is rebuilt from the store and compared
 
 
@@ -80,6 +81,8 @@ class Simulator:
         self._records: list[Record] = []
         self._over: asyncio.Future[None]
         self._commits = 0
+        self._steps = 0  # at one moment
+        self._stepped_at = 0
         self._crash_in = 0  # crash points until the server is killed
         self._jobs: dict[int, str] = {}  # submission -> the job's id
         self._callers: list[asyncio.Task[None]] = []
@@ -417,6 +420,11 @@ class Simulator:
     def _stepped(self, engine: Engine, event: Event, step: Step) -> None:
         """After each step of the core. The world is small, and looked at whole; large ones are looked at now and then."""
         world = engine.world
+        now = self._loop.now()
+        self._steps = self._steps + 1 if now == self._stepped_at else 0
+        self._stepped_at = now
+        if self._steps > SPINNING:
+            self._wrong(f"the core spins: {self._steps} steps at one moment, the last for {event}")
         if world.live > 40 and self._chance.random() * world.live > 20:
             return
         try:
