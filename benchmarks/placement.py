@@ -12,7 +12,15 @@ import time
 from kit import Figure, Options, main
 
 from styx.core.engine import Engine
-from styx.core.events import AgentConnected, AttemptEnding, AttemptsReported, Continued, JobStaged, JobSubmitted, PlacementDue
+from styx.core.events import (
+    AgentConnected,
+    AttemptEnding,
+    AttemptsReported,
+    Continued,
+    JobStaged,
+    JobSubmitted,
+    PlacementDue,
+)
 from styx.core.ids import JobId
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, Priority, TaskSpec
@@ -35,10 +43,15 @@ def house(waiting: int) -> Engine:
         specs = []
         for shape in range(100):
             large = shape % 3 == 2
-            cpus = 20_000 + shape if large else 500 + 10 * shape  # the large ones fit only an empty node of the largest kind
+            cpus = (
+                20_000 + shape if large else 500 + 10 * shape
+            )  # the large ones fit only an empty node of the largest kind
             specs.append(
                 TaskSpec(
-                    f"t{shape}", ("true",), array=waiting // 300, resources=Resources(cpus=cpus, memory=(shape + 1) << 20)
+                    f"t{shape}",
+                    ("true",),
+                    array=waiting // 300,
+                    resources=Resources(cpus=cpus, memory=(shape + 1) << 20),
                 )
             )
         job = engine.step(JobStaged(0, 0, tuple(specs), ((),) * 100), 1).answer

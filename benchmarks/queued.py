@@ -16,7 +16,15 @@ from kit import Figure, Options, main, pss
 
 from styx.core.effects import Accepted
 from styx.core.engine import Engine
-from styx.core.events import AgentConnected, AttemptEnding, AttemptsReported, JobStaged, JobSubmitted, PlacementDue
+from styx.core.events import (
+    AgentConnected,
+    AttemptEnding,
+    AttemptsReported,
+    Continued,
+    JobStaged,
+    JobSubmitted,
+    PlacementDue,
+)
 from styx.core.ids import JobId
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
@@ -54,8 +62,6 @@ def submit(engine: Engine, serial: int, specs: list[TaskSpec]) -> None:
 
 
 def settle(engine: Engine) -> None:
-    from styx.core.events import Continued
-
     while engine.unfinished:
         engine.step(Continued(), 1)
 

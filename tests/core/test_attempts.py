@@ -266,7 +266,7 @@ def test_a_wait_that_an_older_timer_outlived() -> None:
     talk.sleep(4_000)
     talk.cancel(serial, 0)
     history = tuple(
-        r for r in talk.records if getattr(r, "job", serial) == serial and not isinstance(r, DERIVED + (JobEnded,))
+        r for r in talk.records if getattr(r, "job", serial) == serial and not isinstance(r, (*DERIVED, JobEnded))
     )
     assert talk.say(RetryRequested(serial, history=history)) == 2
     (second,) = talk.expect_start(node)

@@ -165,7 +165,7 @@ def test_an_agent_is_cut_off(tmp_path: Path, cut: str) -> None:
         eventually("the agent is there", lambda: cluster.agents_up(1))
         program = f"echo x >> {ran}; while ! test -e {go}; do sleep 0.05; done; echo finished $STYX_ATTEMPT"
         job_id = submit(cluster, {"name": "cut", "run": program})
-        eventually("it runs", lambda: ran.exists())
+        eventually("it runs", ran.exists)
         cluster.start_agent("b", cpus=1)
         eventually("the second agent is there", lambda: cluster.agents_up(2))
         cluster.agents["a"].send_signal(signal.SIGSTOP)

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from heapq import heappush
 from typing import Any
 
-from styx.core.timers import BACKOFF, DEADLINE
-
 from styx.core.admission import Admission
 from styx.core.records import (
     AttemptAdmitted,
@@ -39,6 +37,7 @@ from styx.core.records import (
     TasksStaged,
 )
 from styx.core.states import NodeState, Outcome, TaskState
+from styx.core.timers import BACKOFF, DEADLINE
 from styx.core.transitions import allowed
 from styx.core.world import Attempt, Job, Node, Task, World, failure_mark
 from styx.errors import StyxError

@@ -6,9 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from styx.core.placement import place
-from styx.core.settings import CoreSettings
-
 from styx.core.apply import apply, raise_serials
 from styx.core.effects import Answer, Step
 from styx.core.events import (
@@ -39,9 +36,11 @@ from styx.core.on_job import (
 )
 from styx.core.on_node import lose_node, on_connected, on_drained, on_lost, on_suspected
 from styx.core.on_timer import on_timer
+from styx.core.placement import place
 from styx.core.records import NodeSuspected, Record
 from styx.core.replay import admit_all, replay
 from styx.core.retry import on_retry
+from styx.core.settings import CoreSettings
 from styx.core.turn import Later, Turn
 from styx.core.world import World
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from styx.core.placement import admit
-
 from styx.core.effects import Answer, ForgetAttempts
 from styx.core.events import AttemptEnding, AttemptsReported
 from styx.core.on_job import carry, finish
+from styx.core.placement import admit
 from styx.core.records import AttemptEnded, AttemptStarted
 from styx.core.retry import backoff_delay
 from styx.core.states import Outcome, TaskState

@@ -5,14 +5,13 @@ Level, not edge: at each hello the agent says all that it holds, and the differe
 
 from __future__ import annotations
 
-from styx.core.placement import admit
-from styx.core.timers import MASS_LOSS
-
 from styx.core.effects import Answer, ForgetAttempts, StartAttempts, StopAttempts
 from styx.core.events import AgentConnected, AgentDrained, AgentLost, AgentSuspected, Held
 from styx.core.on_attempt import lose
+from styx.core.placement import admit
 from styx.core.records import AttemptStarted, NodeLinked, NodeLost, NodeShifted, NodeSuspected
 from styx.core.states import NodeState
+from styx.core.timers import MASS_LOSS
 from styx.core.turn import Turn
 from styx.core.world import Node
 

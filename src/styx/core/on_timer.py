@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from heapq import heappop
 
-from styx.core.placement import recall
-from styx.core.timers import BACKOFF, DEADLINE, MASS_LOSS, RECALL
-
 from styx.core.effects import Answer
 from styx.core.events import TimerFired
 from styx.core.on_job import DEADLINE_REASON, cancel_job
 from styx.core.on_node import lose_node
+from styx.core.placement import recall
 from styx.core.records import ElementsDue
 from styx.core.states import TaskState
+from styx.core.timers import BACKOFF, DEADLINE, MASS_LOSS, RECALL
 from styx.core.turn import Turn
 from styx.core.world import World
 

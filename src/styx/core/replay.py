@@ -35,9 +35,12 @@ def replay(world: World, records: Iterable[Record]) -> None:
                 apply(world, TasksReady(record.job, (record.task,), record.at))
             elif state == TaskState.BACKOFF:
                 apply(world, ElementsDue(((record.job, record.task, record.index),)))
-        elif type(record) is AttemptEnded and record.state == TaskState.CANCELLED:
-            if not world.attempts[record.attempt].cancelling:
-                apply(world, AttemptCancelling(record.attempt, record.at))
+        elif (
+            type(record) is AttemptEnded
+            and record.state == TaskState.CANCELLED
+            and not world.attempts[record.attempt].cancelling
+        ):
+            apply(world, AttemptCancelling(record.attempt, record.at))
         apply(world, record)
 
 

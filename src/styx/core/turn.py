@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappush
 
-from styx.core.settings import CoreSettings
-
 from styx.core.apply import apply
 from styx.core.effects import Effect
 from styx.core.records import Record
+from styx.core.settings import CoreSettings
 from styx.core.world import World
 
 __all__ = ["Later", "Turn"]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from array import array
 
-from styx.core.queues import ReadyQueues, Shape
-
 from styx.core.admission import Admission
 from styx.core.ids import JobId
+from styx.core.queues import ReadyQueues, Shape
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import NodeState, TaskState

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from styx.core.engine import Engine
 from styx.core.effects import Accepted, ForgetAttempts, RecallAttempts, StartAttempts, StopAttempts
+from styx.core.engine import Engine
 from styx.core.events import (
     AgentDrained,
     AttemptEnding,
@@ -115,7 +115,7 @@ class Walk:
 
     def _key(self) -> str:
         """Sometimes one that is known. Keys of ended jobs are the shell's business, which asks the store."""
-        known = sorted(self.talk.world.keys)
+        known: list[str] = sorted(self.talk.world.keys)
         if known and self.random.random() < 0.3:
             return known[0]
         return f"key-{len(self.script)}" if self.random.random() < 0.2 else ""
