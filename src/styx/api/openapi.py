@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -11,14 +12,11 @@ from aiohttp import web
 
 from styx.api import reply
 from styx.api.release import release
+from styx.api.shapes import DOCUMENT, PARAMETERS, SHAPES, SINGLE
 
 __all__ = ["describe", "show"]
 
 _REF = "#/components/schemas/{name}"
-_DOCUMENT: dict[str, Any] = {
-    "type": "object",
-    "description": "A task file as JSON or YAML: one task ({name, command, args, ...}) or a DAG ({name, tasks: {...}}).",
-}
 
 
 async def show(request: web.Request) -> web.Response:
@@ -30,7 +28,7 @@ async def show(request: web.Request) -> web.Response:
 def describe() -> dict[str, Any]:
     """The document as plain data."""
     from styx.api.routes import ROUTES
-    from styx.protocol.http import ProblemDocument
+    from styx.protocol.http import Created, ProblemDocument
 
     kinds = [kind for route in ROUTES for kind in (route.gives, route.takes) if kind is not None]
     kinds = [*dict.fromkeys([*kinds, ProblemDocument])]
@@ -39,19 +37,24 @@ def describe() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_kind)
+        if route.gives is Created:
+            answer = paths[route.path][route.method.lower()]["responses"][str(route.status)]
+            answer["links"] = _links(route.path, ROUTES)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Styx", "version": release()},
         "security": [{"token": []}],
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": {**components, **SHAPES},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
 def _operation(route: Any, by_kind: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    from styx.protocol.http import Created
+
     schema = by_kind.get(route.gives, {"type": "object"})
     if route.items:
         schema = {
@@ -67,7 +70,7 @@ def _operation(route: Any, by_kind: dict[Any, dict[str, Any]]) -> dict[str, Any]
     problem = {"application/problem+json": {"schema": {"$ref": _REF.format(name="ProblemDocument")}}}
     doc = (route.handler.__doc__ or "").strip()
     operation: dict[str, Any] = {
-        "operationId": f"{route.method.lower()}{re.sub(r'[^A-Za-z0-9]+', '_', route.path).rstrip('_')}",
+        "operationId": _name(route),
         "summary": doc.partition("\n")[0],
         "x-roles": sorted(route.access.value - {""}),
         "parameters": [*_path_parameters(route.path), *_query_parameters(route.query), *_headers(route.creates)],
@@ -77,15 +80,27 @@ def _operation(route: Any, by_kind: dict[Any, dict[str, Any]]) -> dict[str, Any]
         operation["security"] = []
     if route.document:
         kinds = ("application/json", "application/yaml")
-        operation["requestBody"] = {"required": True, "content": {kind: {"schema": _DOCUMENT} for kind in kinds}}
+        shape = SINGLE if route.gives is Created and route.path.endswith("/tasks") else DOCUMENT
+        operation["requestBody"] = {"required": True, "content": {kind: {"schema": shape} for kind in kinds}}
     elif route.takes is not None:
         operation["requestBody"] = {"content": {"application/json": {"schema": by_kind[route.takes]}}}
     return operation
 
 
+def _name(route: Any) -> str:
+    return f"{route.method.lower()}{re.sub(r'[^A-Za-z0-9]+', '_', route.path).rstrip('_')}"
+
+
+def _links(path: str, routes: Iterable[Any]) -> dict[str, Any]:
+    """What may be asked about a thing that was created there."""
+    ident = "$response.body#/task_id" if path.endswith("/tasks") else "$response.body#/job_id"
+    about = [route for route in routes if route.path.startswith(path + "/{ref}")]
+    return {_name(route): {"operationId": _name(route), "parameters": {"ref": ident}} for route in about}
+
+
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": PARAMETERS[name]}
         for name in re.findall(r"{(\w+)}", path)
     ]
 
@@ -96,7 +111,7 @@ def _query_parameters(kind: Any) -> list[dict[str, Any]]:
     schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
     required = schema.get("required", [])
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": one}
+        {"name": name, "in": "query", "required": name in required, "schema": PARAMETERS.get(name, one)}
         for name, one in schema["properties"].items()
     ]
 

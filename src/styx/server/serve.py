@@ -72,6 +72,7 @@ async def serve(
 
     from styx.api.app import build
     from styx.api.limits import HEADER_SECONDS
+    from styx.api.malformed import Runner
 
     names = list(hosts)
     if not is_loopback(host):
@@ -79,7 +80,7 @@ async def serve(
     app = build(
         plane, tokens, connect=connect, join=join, position=position, hosts=names, metrics=metrics, render=render
     )
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,
         handler_cancellation=True,
