@@ -33,12 +33,13 @@ async def _cancel(app: App, refs: tuple[str, ...], reason: str, waiting: bool) -
             done.append({"id": identifier, "kind": named["kind"], "cancelled": live})
         for ref in refs if waiting else ():
             await verbs.wait(ref)
+    said = "was cancelled" if waiting else "is being cancelled"
     emit(
         app,
         done,
         (str(item["id"]) for item in done),
         lambda: "".join(
-            f"{item['kind']} {short(str(item['id']))} {'is being cancelled' if item['cancelled'] else 'had ended already'}\n"
+            f"{item['kind']} {short(str(item['id']))} {said if item['cancelled'] else 'had ended already'}\n"
             for item in done
         ),
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lines", "Progress", "Quiet"]
 
+SLOWEST = 3.0  # seconds between two looks
+SILENCE = 3.0  # seconds without an answer after which people are told
 FIRST_WORD = 2.0  # seconds without a start after which the reason is told
 MANY = 50  # tasks above which lines are about the whole
 
@@ -67,17 +69,31 @@ class Progress:
         while True:
             began = time.monotonic()
             try:
-                job = await self._verbs.job(self._created.job_id)
+                job = await self._look()
                 self._spans.see(job.graph, time.time())
                 await self.show(job)
                 if not told and self.elapsed > FIRST_WORD:
                     told = await self._explain(job)
             except StyxError as error:
-                # The output and the end are followed elsewhere, and tell of a server that is gone.
+                # The output and the end are followed elsewhere, and tell of a server that is gone for good.
                 if error.code not in {"unreachable", "busy"}:
                     await asyncio.to_thread(self.say, error.message)
                     return
-            await asyncio.sleep(max(self.interval, 10 * (time.monotonic() - began)))
+            await asyncio.sleep(min(SLOWEST, max(self.interval, 10 * (time.monotonic() - began))))
+
+    async def _look(self) -> JobView:
+        """The job; a server that is away is waited for, and people are told so."""
+        asked = asyncio.ensure_future(self._verbs.job(self._created.job_id))
+        try:
+            await asyncio.wait({asked}, timeout=SILENCE)
+            if asked.done():
+                return asked.result()
+            await asyncio.to_thread(self.say, "the server does not answer; waiting for it, the job is safe there")
+            job = await asked
+        finally:
+            asked.cancel()
+        await asyncio.to_thread(self.say, "the server answers again")
+        return job
 
     async def show(self, job: JobView) -> None:
         """The job as it is now."""
