@@ -54,14 +54,15 @@ def filled(turn: Turn, node: Node) -> None:
 class AheadRoom:
     """How much more may be sent ahead to one node within one pass of placement."""
 
-    __slots__ = ("_claims", "_frees", "_node", "_scanned", "_tail", "left")
+    __slots__ = ("_claim", "_frees", "_most", "_node", "_scanned", "_tail", "left")
 
     def __init__(self, world: World, now: int, settings: CoreSettings, node: Node) -> None:
         admission = node.admission
         self._node = node
         self._frees: list[Resources] = []  # what would be free after the next end, one entry for each that may be next
-        self._claims: list[Resources] = []  # demands that come first and would take it
-        self._scanned = 0  # how many of the stuck shapes were looked at for `_claims`
+        self._most = 0  # the most CPUs of any of these
+        self._claim: Resources | None = None  # the demand that comes first and would take it; with two, nobody else may
+        self._scanned = 0  # how many of the stuck shapes were looked at for `_claim`
         self._tail: Resources | None = None  # the demand that waits there already
         self.left = 0
         moved = world.queues.moved.get(node.id, 0)
@@ -76,6 +77,7 @@ class AheadRoom:
                 for key in islice(reversed(admission.admitted), _LOOK_AT)
             }
             self._frees = [admission.free.plus(resources) for resources in running.values()]
+            self._most = max([free.cpus for free in self._frees], default=0)
             for resources in reversed(admission.waiting.values()):
                 self._tail = resources
                 break
@@ -93,13 +95,22 @@ class AheadRoom:
                 return False
         elif self._tail != demand or mismatch(node, demand, shape.labels):
             return False
+        self._hear(stuck)
+        return self.left > 0 and (self._claim is None or self._claim == demand)
+
+    def _hear(self, stuck: list[Shape]) -> None:
+        """Who of those that came up since would take the next room here."""
+        node, most = self._node, self._most
         for other in islice(stuck, self._scanned, None):
-            if mismatch(node, other.resources, other.labels) is None and any(
-                other.resources.fits(free) for free in self._frees
-            ):
-                self._claims.append(other.resources)
+            demand = other.resources
+            if demand.cpus > most or demand == self._claim:
+                continue
+            if any(demand.fits(free) for free in self._frees) and mismatch(node, demand, other.labels) is None:
+                if self._claim is not None:
+                    self.left = 0
+                    break
+                self._claim = demand
         self._scanned = len(stuck)
-        return all(claim == demand for claim in self._claims)
 
     def take(self, shape: Shape) -> None:
         self.left -= 1

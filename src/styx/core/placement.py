@@ -28,6 +28,7 @@ from styx.core.reservation import found_no_place, give_up, give_up_moot
 from styx.core.turn import Turn
 
 if TYPE_CHECKING:
+    from styx.core.resources import Resources
     from styx.core.world import Job, Node
 
 __all__ = ["admit", "place", "recall"]
@@ -227,7 +228,8 @@ class _Pass:
         for node, number in reversed(queues.changed.items()):
             if number <= seen:
                 break
-            changed.append(node)
+            if self._worth_a_look(nodes[node], shape.resources):
+                changed.append(node)
         if not changed:
             return
         changed.reverse()
@@ -243,6 +245,18 @@ class _Pass:
                 once = dict.fromkeys(candidates)
                 candidates.clear()
                 candidates.extend(once)
+
+    def _worth_a_look(self, node: Node, demand: Resources) -> bool:
+        """False when nothing of this demand can go to the node until it changes again; costs a tenth of a look."""
+        admission = node.admission
+        if admission.waiting:  # nothing overtakes what waits there, and only its like may stand behind it
+            return next(reversed(admission.waiting.values())) == demand
+        if demand.cpus <= admission.free.cpus:
+            return True
+        return (
+            0 < node.pace <= len(admission.admitted) * self._turn.settings.ahead_ms
+            and demand.cpus <= node.capacity.cpus
+        )
 
     def _assign(self, line: Line, node: Node, candidates: deque[int] | None) -> None:
         turn, world = self._turn, self._world
