@@ -178,7 +178,10 @@ class Loop:
         finally:
             self._asked -= 1
         if isinstance(result, StyxError):
-            raise result
+            try:
+                raise result
+            finally:
+                del result, answer  # its trace holds this frame: together they would be a cycle, one for each refusal
         return result
 
     async def settled(self) -> None:

@@ -110,11 +110,12 @@ async def run(options: Options) -> int:
 
 
 def _settle() -> None:
-    """What start-up made stays: take it out of the collector's sight, and let it look less often. A full pass over the live
-    world stalls the loop, and the core makes no cycles."""
+    """What start-up made stays: take it out of the collector's sight, and let it look less often at what has lived for a while. A
+    full pass over the live world stalls the loop, and the core makes no cycles. What is young is looked at in small portions:
+    requests do make cycles, and to free 50,000 objects at once was 90 ms in which nobody was answered."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(5_000, 200, 100)
 
 
 def _signals() -> asyncio.Event:
