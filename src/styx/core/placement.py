@@ -36,7 +36,9 @@ __all__ = ["admit", "place", "recall"]
 _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
 _LOOKS = 2_000
-_LOOKS_EACH = 8
+_LOOKS_EACH = 4
+_GLANCES = 8  # nodes that are asked the cheap questions only, for the price of one look
+_ROOM = 4  # looks that it costs to see what may be sent ahead to a node
 _JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
 
 
@@ -209,6 +211,7 @@ class _Pass:
             room = self._ahead.get(node.id)
             if room is None:
                 room = self._ahead[node.id] = AheadRoom(self._world, self._turn.now, self._turn.settings, node)
+                self._looks -= _ROOM
             if room.allows(shape, self._stuck):
                 behind.rotate(-1)
                 return node, None
@@ -225,11 +228,14 @@ class _Pass:
         queues, nodes = self._world.queues, self._world.nodes
         seen, shape.watermark = shape.watermark, queues.changes
         changed: list[int] = []
+        glances = 0
         for node, number in reversed(queues.changed.items()):
             if number <= seen:
                 break
+            glances += 1
             if self._worth_a_look(nodes[node], shape.resources):
                 changed.append(node)
+        self._looks -= glances // _GLANCES
         if not changed:
             return
         changed.reverse()
