@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from styx.cli.emit import emit, note
 from styx.cli.follow import Sink, follow
 from styx.cli.words import colourful, drawable, short
+from styx.errors import Unreachable
 
 if TYPE_CHECKING:
     from styx.cli.app import App
@@ -56,6 +57,11 @@ class Following:
                 break
         try:
             return await self._run()
+        except Unreachable as error:
+            job = short(self._created.job_id)
+            raise Unreachable(
+                error.message, hint=f"the job is on its disk and goes on with it; when it is back: styx wait {job}"
+            ) from None
         finally:
             for number in caught:
                 loop.remove_signal_handler(number)

@@ -37,16 +37,20 @@ def command(
     """Start a server and a local agent. Ctrl-C stops both; programs that run then go on, and the next `styx up` finds them."""
     from msgspec.structs import replace
 
+    from styx.agent.options import read
     from styx.server.daemon import Options
 
     settings = app.settings
     changes: dict[str, Any] = {"server_host": host, "server_port": port}
     settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
+    agent_log = settings.log_level
     if settings.log_level == "info":  # the foreground of a person, not the log of a daemon
         settings = replace(settings, log_level="warning")
+        agent_log = "error"  # that its server goes, and comes, is told by the server
     arguments = [word for name, value in (("--cpus", cpus), ("--memory", memory)) if value for word in (name, value)]
     arguments += [word for label in labels for word in ("--label", label)]
-    beside = _Beside(app, arguments, settings.log_level)
+    read(arguments, dict(app.environ), "")  # what is wrong is said before anything starts
+    beside = _Beside(app, arguments, agent_log)
     return _loop(beside.run(Options(settings, announce=beside.announce)))
 
 
