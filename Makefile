@@ -55,5 +55,11 @@ format: $(VENV)/.check ## let ruff put the layout right
 mutants: $(VENV)/.check ## seeded faults against the ordinary tests
 	$(BIN)/python tests/mutants/run.py
 
+bench: $(VENV)/.installed ## every benchmark against its floor; table and chart into benchmarks/results/
+	@$(BIN)/python benchmarks/run.py
+
+bench-quick: $(VENV)/.installed ## the same with a tenth of the work
+	@$(BIN)/python benchmarks/run.py --quick
+
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
