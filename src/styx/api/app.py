@@ -53,6 +53,7 @@ def build(
     app.cleanup_ctx.append(openings.watching)
     app[auth.ACCESS] = {(route.method, route.path): route.access for route in ROUTES}
     app[limits.HOSTS] = limits.Hosts(hosts)
+    app[limits.ROOM] = limits.Room()
     app[agents_ws.CONNECT] = connect
     app[agents.JOIN] = join
     app[events.POSITION] = position

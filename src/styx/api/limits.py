@@ -5,7 +5,9 @@ its own origin. What it cannot choose is the Host header, which names the page's
 configured ones; an address written as digits is no name that anyone could point elsewhere, and passes. A browser that
 sends Origin must have the page from here.
 
-aiohttp closes a connection that has not completed its headers within the keep-alive time (`HEADER_SECONDS`).
+aiohttp closes a connection that has not completed its headers within the keep-alive time (`HEADER_SECONDS`). Bodies of more
+than SMALL share one room, from when they are announced until their requests have been answered: a document takes many times its
+size while it is read, and so many at once must not be sent that memory runs out.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from styx.api.problems import Handler, HttpProblem
+from styx.errors import Busy
 
-__all__ = ["BODY_SECONDS", "HEADER_SECONDS", "MAX_BODY", "Hosts", "body", "hosts_middleware"]
+__all__ = ["BODY_SECONDS", "HEADER_SECONDS", "MAX_BODY", "ROOM", "Hosts", "Room", "body", "hosts_middleware"]
 
 MAX_BODY = 16 << 20  # bytes
+MAX_BODIES = 64 << 20  # bytes of all that are larger than SMALL
+SMALL = 64 << 10  # bytes
 BODY_SECONDS = 60.0
 HEADER_SECONDS = 30.0
 
@@ -68,25 +73,55 @@ def _is_address(name: str) -> bool:
     return True
 
 
+class Room:
+    """Bytes of large bodies that may be there at once."""
+
+    def __init__(self, most: int = MAX_BODIES) -> None:
+        self._left = most
+        self._taken: dict[int, int] = {}  # by the id() of the request, which lives until it leaves
+
+    def take(self, request: web.Request, size: int) -> None:
+        """Raises Busy when so much is not left."""
+        if size > self._left:
+            raise Busy("other large requests are being read", retry_after=2.0, status=503)
+        self._left -= size
+        self._taken[id(request)] = self._taken.get(id(request), 0) + size
+
+    def leave(self, request: web.Request) -> None:
+        """The request has been answered."""
+        self._left += self._taken.pop(id(request), 0)
+
+
 HOSTS = web.AppKey("hosts", Hosts)
+ROOM = web.AppKey("room", Room)
 
 
 @web.middleware
 async def hosts_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     request.app[HOSTS].check(request)
-    return await handler(request)
+    try:
+        return await handler(request)
+    finally:
+        request.app[ROOM].leave(request)
 
 
 async def body(request: web.Request, *, seconds: float = BODY_SECONDS) -> bytes:
-    """The whole body. Raises HttpProblem: 413 too large, 415 compressed, 408 too slow, 400 broken.
+    """The whole body. Raises HttpProblem: 413 too large, 415 compressed, 408 too slow, 400 broken; and Busy when there is no
+    room for it beside the others.
 
     Compressed bodies are refused, not bounded: a submission of 16 MiB is 100,000 tasks as it is, and what never is
     inflated needs no limit."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         raise HttpProblem(415, f"bodies in {encoding!r} encoding are not read", hint="send it uncompressed")
-    if request.content_length is not None and request.content_length > MAX_BODY:
+    size = request.content_length
+    if size is None:
+        if request.body_exists:
+            request.app[ROOM].take(request, MAX_BODY)  # it does not say how large it will be
+    elif size > MAX_BODY:
         raise _too_large()
+    elif size > SMALL:
+        request.app[ROOM].take(request, size)
     try:
         async with asyncio.timeout(seconds):
             return await request.read()

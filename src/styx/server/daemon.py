@@ -72,6 +72,7 @@ async def run(options: Options) -> int:
     from styx.compose import open_server_plane
     from styx.config.dumps import no_core_dumps
     from styx.server import local_token, presence
+    from styx.server.doors import raise_limit
     from styx.server.serve import serve_plane
     from styx.telemetry import log as telemetry
 
@@ -79,6 +80,7 @@ async def run(options: Options) -> int:
     settings = options.settings
     tls = _tls(options)
     stop = _signals()
+    raise_limit()
     logger = telemetry.get("server")
     async with open_server_plane(settings) as plane:
         await local_token.ensure(settings.home, plane.shell.store)

@@ -40,13 +40,17 @@ class CannotListen(StyxError):
 class Serving:
     """A server that answers. `stop` takes nothing new, ends streams, and gives requests under way `grace` seconds."""
 
-    def __init__(self, runner: web.AppRunner, app: web.Application, url: str, port: int) -> None:
+    def __init__(
+        self, runner: web.AppRunner, listening: asyncio.Server, app: web.Application, url: str, port: int
+    ) -> None:
         self._runner = runner
+        self._listening = listening
         self.app = app
         self.url = url
         self.port = port
 
     async def stop(self) -> None:
+        self._listening.close()
         await self._runner.cleanup()
 
 
@@ -65,14 +69,17 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     grace: float = 5.0,
     header_seconds: float = 0.0,
+    connections: int = 0,
 ) -> Serving:
-    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `join` enrols one, `position` is the id of
-    the last event, `metrics` and `render` are what is measured and how it is shown, `hosts` are further names that the server answers to. Raises CannotListen."""
-    from aiohttp import web
+    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `join` enrols one, `position` is
+    the id of the last event, `metrics` and `render` are what is measured and how it is shown, `hosts` are further names that the
+    server answers to, `connections` is how many may be open at once (0: as many as this process can have). Raises
+    CannotListen."""
 
     from styx.api.app import build
     from styx.api.limits import HEADER_SECONDS
     from styx.api.malformed import Runner
+    from styx.server.doors import Doors, most_connections
 
     names = list(hosts)
     if not is_loopback(host):
@@ -92,13 +99,14 @@ async def serve(
     await runner.setup()
     try:
         listening = await _listen(host, port)
-        site = web.SockSite(runner, listening, backlog=BACKLOG, ssl_context=tls)
-        await site.start()
+        assert runner.server is not None  # since it has been set up
+        doors = Doors(runner.server, connections or most_connections())
+        server = await asyncio.get_running_loop().create_server(doors, sock=listening, backlog=BACKLOG, ssl=tls)
     except BaseException:
         await runner.cleanup()
         raise
     bound = listening.getsockname()[1]
-    return Serving(runner, app, _url(host, bound, tls is not None), bound)
+    return Serving(runner, server, app, _url(host, bound, tls is not None), bound)
 
 
 def _log() -> logging.Logger:
