@@ -47,7 +47,7 @@ def test_a_timeout_counts_as_a_failure() -> None:
     (first,) = talk.expect_start(node)
     talk.ended(first, outcome=Outcome.TIMED_OUT, code=143)
     talk.expect_forget(node, first)
-    talk.expect_job(serial, "FAILED", code=143)
+    talk.expect_job(serial, "FAILED", code=124)
     talk.nothing_else()
 
 

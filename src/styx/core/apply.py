@@ -42,7 +42,10 @@ from styx.core.transitions import allowed
 from styx.core.world import Attempt, Job, Node, Task, World, failure_mark
 from styx.errors import StyxError
 
-__all__ = ["APPLY", "BrokenInvariant", "apply", "forget_job", "line_up", "raise_serials"]
+__all__ = ["APPLY", "EXIT_TIMED_OUT", "BrokenInvariant", "apply", "forget_job", "line_up", "raise_serials"]
+
+EXIT_TIMED_OUT = 124
+"""What a job exits with that ran out of time, as `timeout(1)` does; the attempt keeps the code of its program."""
 
 _PENDING, _READY = int(TaskState.PENDING), int(TaskState.READY)
 _TO_READY = bytes.maketrans(bytes([_PENDING]), bytes([_READY]))
@@ -239,7 +242,8 @@ def _attempt_ended(world: World, record: AttemptEnded) -> None:
         _ended(world, task, 1, 0)
     elif state.ended:
         if state == TaskState.FAILED and not task.spec.allow_failure:
-            mark = failure_mark(record.at, record.code)
+            timed_out = record.outcome == Outcome.TIMED_OUT
+            mark = failure_mark(record.at, EXIT_TIMED_OUT if timed_out else record.code)
             if task.failed is None:
                 task.failed = array("q", bytes(8 * task.size))
             task.failed[index] = mark

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from styx.core.apply import EXIT_TIMED_OUT
 from styx.core.effects import Accepted, Answer, StopAttempts
 from styx.core.events import CancelRequested, JobStaged, JobSubmitted, JobUnstaged
 from styx.core.records import (
@@ -41,7 +42,6 @@ __all__ = [
 ]
 
 EXIT_CANCELLED = 130
-EXIT_TIMED_OUT = 124
 DEADLINE_REASON = "its deadline is over"
 
 _IDLE_RUN = re.compile(b"[%s]+" % re.escape(bytes([TaskState.PENDING, TaskState.READY, TaskState.BACKOFF])))
