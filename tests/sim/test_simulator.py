@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from styx.testing.simulator import Simulator
+from styx.testing import Simulator
 
 SEEDS = int(os.environ.get("STYX_SIM_SEEDS", "5000"))
 FIRST = int(os.environ.get("STYX_SIM_FIRST", "0"))

@@ -151,6 +151,8 @@ def test_a_violation_comes_with_a_script_and_shrinks(monkeypatch: pytest.MonkeyP
     from styx.core import engine
     from styx.core.events import AttemptsReported
 
+    monkeypatch.setattr(Simulator, "patience", 200_000)
+
     monkeypatch.setitem(
         engine.HANDLERS,
         AttemptsReported,

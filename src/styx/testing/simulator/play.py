@@ -45,7 +45,6 @@ from styx.testing.simulator.timeloop import Stuck, TimeLoop
 
 __all__ = ["Report", "Simulator"]
 
-PATIENCE = 3_600_000  # milliseconds after the last fault in which everything must have ended
 _BACKOFF, _READY = bytes([TaskState.BACKOFF]), bytes([TaskState.READY])
 SPINNING = 3_000  # steps at one moment
 REBUILT = 0.03  # share of the commits after which the world is rebuilt from the store and compared
@@ -171,6 +170,9 @@ class Simulator:
             self._loop.now(),
         )
 
+    patience = 3_600_000
+    """Milliseconds after the last fault in which everything must have ended."""
+
     digesting = False
     """Whether the report is to carry a digest, which costs as much as the run."""
 
@@ -201,14 +203,14 @@ class Simulator:
         last = max((item.at + item.lasts for item in self.plan.items), default=0)
         await asyncio.sleep(max(last, self.plan.window) / 1_000)
         await self._heal()
-        for _ in range(PATIENCE // 1_000):
+        for _ in range(self.patience // 1_000):
             if self._at_rest():
                 await asyncio.sleep(0.5)  # what is on its way arrives
                 if self._at_rest():
                     await self._audit()
                     return
             await asyncio.sleep(1 if self._loop.now() < last + 200_000 else 20)
-        self._wrong(f"an hour after the last fault not everything has ended: {self._unrest()}")
+        self._wrong(f"long after the last fault not everything has ended: {self._unrest()}")
 
     def _begin(self, item: Item) -> None:
         self._note("> %s", item)
