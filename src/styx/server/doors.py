@@ -9,7 +9,7 @@ by themselves. Those who are in, agents above all, are not touched.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "Doors", "most_connections", "raise_limit"]
 
 MOST = 10_000  # connections
-_RESERVED = 256  # descriptors for everything that is no connection
+_RESERVED = 256  # descriptors for everything else, refusals too
 _DESCRIPTORS = 65_536  # more would only make room for more harm
-_REFUSALS = 256  # that wait for the request they answer; beyond, connections are closed without a word
+_REFUSALS = 128  # that wait for the request they answer; beyond, connections are closed without a word
 _PATIENCE = 1.0  # seconds that a refused connection has to send its request
 
 _BODY = (
@@ -82,7 +82,7 @@ class _Refusal(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
         if len(self._others) >= _REFUSALS:
             transport.abort()
             return
