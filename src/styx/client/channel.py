@@ -8,6 +8,7 @@ Unreachable at once.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["Channel"]
 
 T = TypeVar("T")
+
+
+def _cause(error: Exception) -> str:
+    """The operating system's own words, where there are any; a library's are for its programmers."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno).lower()
+    return str(error) or type(error).__name__
 
 
 class Channel:
@@ -142,7 +151,7 @@ class Channel:
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(
-            f"no Styx server answers at {self.url}: {str(error) or type(error).__name__}",
+            f"no Styx server answers at {self.url}: {_cause(error)}",
             hint="is it running (`styx server`), and is the address right (--server, STYX_SERVER_URL)?",
         )
 
