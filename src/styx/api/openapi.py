@@ -55,18 +55,18 @@ def describe() -> dict[str, Any]:
 def _operation(route: Any, by_kind: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     from styx.protocol.http import Created
 
-    schema = by_kind.get(route.gives, {"type": "object"})
+    one = by_kind.get(route.gives, {"type": "object"})
+    whole = one
     if route.items:
-        schema = {
+        whole = {
             "type": "object",
             "required": ["items", "next"],
-            "properties": {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}},
+            "properties": {"items": {"type": "array", "items": one}, "next": {"type": ["string", "null"]}},
         }
+    shapes = {"text/plain": {"type": "string"}, "text/event-stream": _event(one), "application/json": whole}
     answer: dict[str, Any] = {"description": "as asked"}
     if route.status not in {101, 204}:
-        answer["content"] = {
-            route.media: {"schema": {"type": "string"} if route.media.startswith("text/plain") else schema}
-        }
+        answer["content"] = {media: {"schema": shapes[media]} for media in route.media}
     problem = {"application/problem+json": {"schema": {"$ref": _REF.format(name="ProblemDocument")}}}
     doc = (route.handler.__doc__ or "").strip()
     operation: dict[str, Any] = {
@@ -85,6 +85,13 @@ def _operation(route: Any, by_kind: dict[Any, dict[str, Any]]) -> dict[str, Any]
     elif route.takes is not None:
         operation["requestBody"] = {"content": {"application/json": {"schema": by_kind[route.takes]}}}
     return operation
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    """One event of a stream. The last one is `end`, with nothing in it, or `problem`, with a ProblemDocument."""
+    last = [{"$ref": _REF.format(name="ProblemDocument")}, {"type": "object", "maxProperties": 0}]
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": [data, *last]}}
+    return {"type": "object", "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": text}}
 
 
 def _name(route: Any) -> str:

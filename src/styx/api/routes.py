@@ -35,12 +35,13 @@ class Route(msgspec.Struct, frozen=True):
     document: bool = False
     query: Any = None
     status: int = 200
-    media: str = "application/json"
+    media: tuple[str, ...] = ("application/json",)
     creates: bool = False
 
 
-SSE = "text/event-stream"
-TEXT = "text/plain"
+SSE = ("text/event-stream",)
+TEXT = ("text/plain",)
+LOGS = ("text/plain", "text/event-stream", "application/json")  # which one is the reader's choice
 J, T = V1 + "/jobs/{ref}", V1 + "/tasks/{ref}"
 
 ROUTES: tuple[Route, ...] = (
@@ -53,7 +54,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", T, tasks.show, READ, http.TaskView),
     Route("POST", T + "/cancel", jobs.cancel, WRITE, takes=requests.Cancel),
     Route("POST", T + "/retry", jobs.retry, WRITE, takes=requests.Retry),
-    Route("GET", T + "/logs", logs.of, READ, http.LogChunk, query=requests.LogsQuery, media=TEXT),
+    Route("GET", T + "/logs", logs.of, READ, http.LogChunk, items=True, query=requests.LogsQuery, media=LOGS),
     Route("GET", T + "/elements", tasks.elements, READ, http.TaskView, items=True, query=requests.ElementsQuery),
     Route("GET", T + "/why", tasks.why, READ, http.Why),
     Route("GET", T + "/wait", jobs.wait, READ, http.JobResult, query=requests.WaitQuery),
@@ -63,7 +64,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", J + "/tasks", jobs.tasks, READ, http.TaskView, items=True, query=requests.ElementsQuery),
     Route("POST", J + "/cancel", jobs.cancel, WRITE, takes=requests.Cancel),
     Route("POST", J + "/retry", jobs.retry, WRITE, takes=requests.Retry),
-    Route("GET", J + "/logs", logs.of, READ, http.LogChunk, query=requests.LogsQuery, media=TEXT),
+    Route("GET", J + "/logs", logs.of, READ, http.LogChunk, items=True, query=requests.LogsQuery, media=LOGS),
     Route("GET", J + "/events", events.of_job, READ, http.Event, query=requests.JobEventsQuery, media=SSE),
     Route("GET", J + "/why", tasks.why, READ, http.Why),
     Route("GET", J + "/wait", jobs.wait, READ, http.JobResult, query=requests.WaitQuery),

@@ -23,9 +23,7 @@ DOCUMENT: Shape = {"anyOf": [SINGLE, {"$ref": _REFERENCE.format(name="JobDocumen
 
 _REF: Shape = {
     "type": "string",
-    "minLength": 1,
-    "maxLength": 1_000,
-    "pattern": r"^\s*(@latest|[0-9a-fA-F-]{4,36})(\.[0-9]{1,10})?(/[^/]+)?\s*$",
+    "pattern": r"^\s*(@latest|[0-9a-fA-F-]{4,36})(\.[0-9]{1,10})?(/[^/]{1,200})?\s*$",
     "description": "an id, at least 4 of its first or last digits, TASKID.INDEX, @latest, or one of these and /NAME or /NAME.INDEX",
 }
 PARAMETERS: dict[str, Shape] = {
@@ -39,12 +37,12 @@ PARAMETERS: dict[str, Shape] = {
     },
 }
 
-_TEXT: Shape = {"type": "string", "maxLength": 131_071, "pattern": r"^[^\x00]*$"}
+_TEXT: Shape = {"type": "string", "maxLength": 131_071}  # and no NUL
 _SCALAR: Shape = {"anyOf": [_TEXT, {"type": "number"}, {"type": "boolean"}]}
 _NAME: Shape = {
     "anyOf": [
         {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"},
-        {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^./@ \x00-\x1f-][^/\x00-\x1f]*$"},
+        {"type": "string", "pattern": rf"^[^./@ \x00-\x1f-][^/\x00-\x1f]{{0,{MAX_NAME - 1}}}$"},
     ]
 }
 _DURATION: Shape = {
@@ -85,15 +83,15 @@ _ACCELERATORS: Shape = {
     ],
     "description": "such as {A100: 1} or A100:1",
 }
-_LABEL: Shape = {"type": "string", "maxLength": 256, "pattern": r"^[^\x00-\x1f]*$"}
+_LABEL: Shape = {"type": "string", "maxLength": 256}  # of what can be printed
 _LABELS: Shape = {
     "type": "object",
-    "propertyNames": {"minLength": 1, "maxLength": 256, "pattern": r"^[^=\x00-\x1f]+$"},
+    "propertyNames": {"pattern": r"^[^=\x00-\x1f]{1,256}$"},
     "additionalProperties": {"anyOf": [_LABEL, {"type": "number"}, {"type": "boolean"}]},
 }
 _ENV: Shape = {
     "type": "object",
-    "propertyNames": {"minLength": 1, "pattern": r"^[^=\x00]+$"},
+    "propertyNames": {"pattern": r"^[^=\x00]+$"},
     "additionalProperties": _SCALAR,
     "maxProperties": 4_096,
 }
@@ -112,7 +110,7 @@ _SECRETS: Shape = {
     ]
 }
 _COUNT_TO_1000: Shape = {"type": "integer", "minimum": 0, "maximum": 1_000}
-_PLACE: Shape = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\x00-\x1f]+$"}
+_PLACE: Shape = {"type": "string", "pattern": r"^[^\x00-\x1f]{1,256}$"}
 _RESOURCES: Shape = {
     "type": "object",
     "properties": {
@@ -145,7 +143,7 @@ _SHARED: dict[str, Shape] = {
     "resources": {"$ref": _REFERENCE.format(name="ResourcesDocument")},
     "env": _ENV,
     "secrets": _SECRETS,
-    "workdir": {"type": "string", "minLength": 1, "maxLength": 4_096, "pattern": r"^[^~\x00][^\x00]*$"},
+    "workdir": {"type": "string", "pattern": r"^[^~\x00][^\x00]{0,4095}$"},
     "retries": _COUNT_TO_1000,
     "timeout": _DURATION,
     "backoff": _BACKOFF,
@@ -167,17 +165,17 @@ _JOB: dict[str, Shape] = {
     "priority": {"enum": [priority.name.lower() for priority in Priority]},
     "deadline": _DURATION,
     "labels": _LABELS,
-    "host": {"type": "string", "maxLength": 4_096, "pattern": r"^[^\x00]*$"},
-    "cwd": {"type": "string", "maxLength": 4_096, "pattern": r"^(/[^\x00]*)?$"},
+    "host": {"type": "string", "maxLength": 4_096},
+    "cwd": {"type": "string", "pattern": r"^(/[^\x00]{0,4095})?$"},
 }
 _VALUES: Shape = {
     "type": "object",
     "propertyNames": _SECRET,
-    "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 32_768, "pattern": r"^[^\x00]+$"},
+    "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 32_768},
     "description": "the values of the secrets that the document names; they are shown nowhere",
 }
-_RUN: Shape = {"type": "string", "minLength": 1, "maxLength": 131_071, "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}
-_PROGRAM: Shape = {"type": "string", "minLength": 1, "maxLength": 4_096, "pattern": r"^[^\s\x00]+$"}
+_RUN: Shape = {"type": "string", "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}
+_PROGRAM: Shape = {"type": "string", "pattern": r"^[^\s\x00]{1,4096}$"}
 _COMMAND: Shape = {
     "anyOf": [{"type": "array", "prefixItems": [_PROGRAM], "items": _SCALAR, "minItems": 1}, _PROGRAM],
 }
