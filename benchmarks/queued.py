@@ -102,8 +102,7 @@ def drained(engine: Engine, count: int) -> float:
 def measure(options: Options) -> list[Figure]:
     figures: list[Figure] = []
     for form in FORMS:
-        for share in (0.01, 0.1, 1.0):
-            count = options.of(int(FULL * share), 10_000)
+        for count in dict.fromkeys(options.of(int(FULL * share), 10_000) for share in (0.01, 0.1, 1.0)):
             rows = []
             for _ in range(options.rounds):
                 run = subprocess.run(
