@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(scaled(240, 1_800))]
 
 KILLS = scaled(20, 100)
 OUTPUT = scaled(20_000_000, 200_000_000)  # bytes, over all kills
-MANY = scaled(1_000, 20_000)
+MANY = scaled(600, 20_000)
 
 # Writes a part of the whole after each cut, so that every cut falls into its writing, and says at the end what it wrote.
 WRITER = """

@@ -86,6 +86,10 @@ def _reader(path: Path) -> sqlite3.Connection:
 def _set_up(connection: sqlite3.Connection, steps: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
     try:
         steps(connection)
+    except UnicodeDecodeError as error:
+        # SQLite quotes what it found in a damaged schema, and the module cannot read the quotation.
+        connection.close()
+        raise sqlite3.DatabaseError("the database is damaged: its schema cannot be read") from error
     except sqlite3.Error:
         connection.close()
         raise
