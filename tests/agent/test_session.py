@@ -162,6 +162,23 @@ def test_output_that_was_not_synced_is_sent_again_and_nothing_twice_from_the_own
     talk.nothing_else()
 
 
+def test_a_release_that_was_lost_with_the_owners_connection_is_given_again() -> None:
+    talk = Dialogue().joined()
+    talk.says(start(1))
+    talk.order(OwnerStart)
+    talk.owner_says(OwnerStarted((1,)), OwnerOutput(1, 1, 0, b"abc"), OwnerOutput(1, 1, 3, b"def"))
+    talk.says(OutputAck(1, 1, 3))
+    talk.order(OwnerRelease)
+    talk.take(talk.session.owner_gone(talk.now))
+    talk.owner_says(owner_hello(OwnerWatching(1, 1, 500), incarnation="inc"))
+    talk.order(Configure)
+    talk.server.clear()
+    talk.owner_says(OwnerOutput(1, 1, 0, b"abc"), OwnerOutput(1, 1, 3, b"def"))
+    assert talk.order(OwnerRelease) == OwnerRelease(1, 1, 3)  # and no more: the rest is not on the server's disk yet
+    assert not talk.owner
+    assert not talk.server
+
+
 def test_output_that_is_owed_survives_forget() -> None:
     talk = Dialogue().joined()
     talk.says(start(1))

@@ -69,8 +69,13 @@ def on_output(session: Session, message: OwnerOutput, out: Out, now: int) -> Non
         out.to_owner.append(OwnerRelease(message.attempt, message.stream, end))
         return
     chunk = session.window.take(message)
-    if chunk is not None and session.state is LinkState.WELCOME:
-        out.to_server.append(chunk)
+    if chunk is not None:
+        if session.state is LinkState.WELCOME:
+            out.to_server.append(chunk)
+        return
+    synced = session.window.synced(message.attempt, message.stream)
+    if synced > message.offset:  # the server has it: the word of that was lost with an older connection
+        out.to_owner.append(OwnerRelease(message.attempt, message.stream, synced))
 
 
 def on_ended(session: Session, message: OwnerEnded, out: Out, now: int) -> None:

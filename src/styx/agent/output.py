@@ -57,6 +57,12 @@ class OutputWindow:
         self.size += len(data)
         return chunk
 
+    def synced(self, attempt: int, stream: int) -> int:
+        """Up to where the server is known to have the stream."""
+        key = (attempt, stream)
+        chunks = self._chunks.get(key)
+        return chunks[0].offset if chunks else self._next.get(key, 0)
+
     def acknowledged(self, ack: OutputAck) -> OwnerRelease:
         """The server has the stream up to an offset; the owner may let go of as much."""
         key = (ack.attempt, ack.stream)
