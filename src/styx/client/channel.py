@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -36,7 +37,7 @@ T = TypeVar("T")
 def _cause(error: Exception) -> str:
     """The operating system's own words, where there are any; a library's are for its programmers."""
     cause = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and cause.errno:
+    if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLError):  # whose numbers are its own
         return os.strerror(cause.errno).lower()
     return str(error) or type(error).__name__
 
