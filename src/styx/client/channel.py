@@ -25,8 +25,6 @@ from styx.errors import Busy, StyxError, TooSlow, Unreachable, UsageError
 from styx.protocol.http import ProblemDocument
 
 if TYPE_CHECKING:
-    import ssl
-
     import aiohttp
 
 __all__ = ["Channel"]
