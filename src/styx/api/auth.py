@@ -49,8 +49,8 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 
 def digest_of(secret: str) -> bytes:
-    """What is kept of a secret."""
-    return hashlib.sha256(secret.encode()).digest()
+    """What is kept of a secret. A header may hold bytes that are no text; they are nobody's."""
+    return hashlib.sha256(secret.encode(errors="backslashreplace")).digest()
 
 
 class Tokens:

@@ -18,6 +18,7 @@ import asyncio
 import gc
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -37,6 +38,8 @@ ASIDE = 64 << 10  # bytes
 _YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 # curl sends `-d` as a form; it is JSON all the same, and tokens in a header leave a cross-site form nothing to steal
 _JSON = frozenset({"application/json", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain"})
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a character beyond 16 bits, if it is not a whole one in two such escapes
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
@@ -63,11 +66,16 @@ def parse_json(data: bytes) -> Any:
 
 
 def _parse_in_turns(data: bytes) -> Any:
-    """The same with the standard library, which calls `_members` for each object."""
+    """The same with the standard library, which calls `_members` for each object, and takes half a character for a whole one."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(data.decode(), object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite)
+        if _HALF.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except UnicodeDecodeError as error:
         raise _not_utf8(error) from None
+    except UnicodeEncodeError:
+        raise HttpProblem(400, "the body is not JSON: an escape such as \\ud800 is half a character") from None
     except RecursionError:
         raise too_deep() from None
     except ValueError as error:

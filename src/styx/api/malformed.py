@@ -1,7 +1,7 @@
 """What is no request at all: too long a line, a broken header, chunks that are none. Answered as problem+json too.
 
-aiohttp reads the bytes before any application sees them, and answers what it cannot read with text of its own. The one place to
-have a say is the protocol of a connection, so the runner makes ours.
+aiohttp reads the bytes before any application sees them, and answers what it cannot read with text of its own, as it does an `Expect`
+that it does not know. The one place to have a say is the protocol of a connection, so the runner makes ours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from styx.api.problems import HttpProblem, response
+from styx.api.problems import HttpProblem, of_aiohttp, response
 
 __all__ = ["Runner"]
 
@@ -48,13 +48,22 @@ class Runner(web.AppRunner):
 
 class _Server(web.Server):
     def __init__(self, made: web.Server) -> None:
+        self._application = made.request_handler
         super().__init__(
-            made.request_handler,
+            self._handle,
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
             loop=made._loop,
             **made._kwargs,
         )
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._application(request)
+        except web.HTTPException as error:  # before any middleware had a say
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise
+            return of_aiohttp(error, request)
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)

@@ -7,6 +7,7 @@ a bug in Styx: it is logged with its trace and answered with a 500 that says not
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from aiohttp import web
 from styx.errors import Busy, NoFit, NotAllowed, Problem, SpecError, StyxError
 from styx.protocol.http import ProblemDocument, ProblemItem
 
-__all__ = ["Handler", "HttpProblem", "begun", "document", "problems_middleware", "response"]
+__all__ = ["Handler", "HttpProblem", "begun", "document", "of_aiohttp", "problems_middleware", "response"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -73,14 +74,22 @@ def response(error: StyxError) -> web.Response:
     elif isinstance(error, NotAllowed) and error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="styx"'
     return web.Response(
-        body=_encoder.encode(document(error)),
+        body=_encoded(document(error)),
         status=error.status,
         content_type="application/problem+json",
         headers=headers,
     )
 
 
-def _of_aiohttp(error: web.HTTPException, request: web.Request) -> web.Response:
+def _encoded(problem: ProblemDocument) -> bytes:
+    """A problem may quote what it was sent, and that need not be text."""
+    try:
+        return _encoder.encode(problem)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(problem), ensure_ascii=False).encode(errors="replace")
+
+
+def of_aiohttp(error: web.HTTPException, request: web.BaseRequest) -> web.Response:
     """aiohttp's own refusals, in our form."""
     if error.status == HTTPStatus.NOT_FOUND:
         return response(HttpProblem(404, f"there is nothing at {request.path}", hint="see /api/v1/openapi.json"))
@@ -106,7 +115,7 @@ async def problems_middleware(request: web.Request, handler: Handler) -> web.Str
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
-        return _of_aiohttp(error, request)
+        return of_aiohttp(error, request)
     except ConnectionError:
         raise  # the peer is gone; aiohttp ends the connection
     except Exception:
