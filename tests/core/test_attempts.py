@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from styx.core.events import Held, RetryRequested
+from styx.core.effects import StartAttempts
+from styx.core.events import CancelRequested, Held, RetryRequested
 from styx.core.records import AttemptAdmitted, AttemptEnded, ElementsDue, JobEnded, NodeLinked, NodeReserved, TasksReady
 from styx.core.retry import backoff_delay
+from styx.core.settings import CoreSettings
 from styx.core.spec import Backoff
 from styx.core.states import Outcome, TaskState
 from styx.errors import Conflict
@@ -277,3 +279,18 @@ def test_a_wait_that_an_older_timer_outlived() -> None:
     talk.sleep(4_000)
     talk.expect_start(node, 1)
     talk.nothing_else()
+
+
+def test_what_ends_while_the_cancel_of_its_job_goes_on_is_cancelled_too() -> None:
+    """A wide cancel takes several steps; a loss in between must not put its element back into the queue."""
+    talk = Dialogue(settings=CoreSettings(step_limit=1))
+    node = talk.connect("a", cpus=3)
+    serial = talk.submit(job("j", *(task(f"t{number}") for number in range(3))))
+    for _ in range(3):
+        talk.expect_start(node, 1)
+    talk.step(CancelRequested(serial))
+    assert talk.engine.unfinished
+    assert "CANCELLING" in talk.states(serial)["t0"]
+    talk.connect("a", cpus=3, boot="boot-2")
+    talk.expect_job(serial, "CANCELLED")
+    assert not any(isinstance(effect, StartAttempts) for effect in talk.effects)

@@ -6,7 +6,7 @@ from styx.core.effects import Answer, ForgetAttempts
 from styx.core.events import AttemptEnding, AttemptsReported
 from styx.core.on_job import carry, finish
 from styx.core.placement import admit
-from styx.core.records import AttemptEnded, AttemptStarted
+from styx.core.records import AttemptCancelling, AttemptEnded, AttemptStarted
 from styx.core.retry import backoff_delay
 from styx.core.states import Outcome, TaskState
 from styx.core.turn import Turn
@@ -58,6 +58,8 @@ def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding, *, silent: 
     at = max(turn.now - ending.ago, attempt.assigned_at)
     started = attempt.started_at or (max(at - ending.ran, attempt.assigned_at) if outcome <= Outcome.TIMED_OUT else 0)
     code, reason, due, spent = ending.code, ending.reason, 0, False
+    if task.job.cancelling and not attempt.cancelling:  # the cancel of a wide job has not come to it yet
+        turn.record(AttemptCancelling(attempt.id, turn.now, task.job.cancel_reason))
     if attempt.cancelling:
         state = TaskState.CANCELLED
     elif outcome == Outcome.EXITED and code == 0:

@@ -336,7 +336,8 @@ class Ledger(Witness):
             if books is not None and books.element == entry.element:
                 lost = books.ended is not None and books.ended.outcome == Outcome.LOST
                 mine = entry.ended is not None and entry.ended.outcome == Outcome.LOST
-                if entry.spec.exclusive:
+                owned = other in self.programs and self.programs[other].owner.alive  # by whom else should it be ended
+                if entry.spec.exclusive and owned:
                     self._wrong(f"attempts {other} and {attempt} of the exclusive {entry.element} run at once")
                 elif not lost and not mine:
                     self._wrong(f"attempts {other} and {attempt} of {entry.element} run at once, and neither is lost")

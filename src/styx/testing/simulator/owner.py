@@ -110,8 +110,9 @@ class OwnerConnection:
         self.broken = False
 
     def say(self, *messages: OwnerToAgent) -> None:
-        self._said.extend(messages)
-        self._wake.set()
+        if not self.broken:
+            self._said.extend(messages)
+            self._wake.set()
 
     def snap(self) -> None:
         """It is gone, with all that was on its way."""
