@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from owner_talk import Talk, configured, eventually, owner, spec, token, with_token
@@ -150,6 +151,22 @@ def test_another_incarnation_ends_and_forgets_everything(tmp_path: Path) -> None
         assert not with_token(mark)
         assert list(talk.ended) == [1]
         assert talk.started == [1]
+        talk.close()
+
+
+def test_nothing_starts_beside_what_another_incarnation_started(tmp_path: Path) -> None:
+    """Though there is room: it could be an earlier run of the same task. Half a gigabyte takes a while to die."""
+    large = "import os, time; room = b'x' * (1 << 29); print('pid', os.getpid(), flush=True); time.sleep(1000)"
+    with owner(tmp_path / "owner") as it:
+        talk = it.talk(forget=False).configure(cpus=2_000, incarnation="old")
+        talk.start(spec(sys.executable, "-c", large), 1)
+        talk.said(1, b"\n")
+        pid = talk.text(1).split()[1]
+        talk.close()
+        talk = it.talk().configure(cpus=2_000, incarnation="new")
+        talk.start(spec(f"kill -0 {pid} 2>/dev/null && echo both; :", shell=True), 1)
+        assert talk.ends(1)[0].code == 0
+        assert talk.text(1) == "", "both were there at the same time"
         talk.close()
 
 

@@ -48,6 +48,7 @@ class Supervisor:
         self._outlet = outlet
         self._admission = Admission(_NOTHING)
         self._unsettled: dict[int, Attempt] = {}  # waiting and started ones, by ordinal
+        self._leaving: set[int] = set()  # ordinals of those that nobody wants and that still run
         self._timeouts: list[tuple[int, int, Attempt]] = []
         self._ordinal = 0
 
@@ -95,7 +96,10 @@ class Supervisor:
     # starting
 
     def start_ready(self, now: int) -> bool:
-        """Start what fits, in order. True when there is more to start than one turn should."""
+        """Start what fits, in order. True when there is more to start than one turn should. Nothing starts while something
+        leaves that another incarnation started: it could be an earlier run of the same task."""
+        if self._leaving:
+            return False
         for _ in range(_AT_ONCE):
             ordinal = self._admission.head()
             if ordinal is None:
@@ -195,6 +199,7 @@ class Supervisor:
         attempt.settled = True
         self._admission.leave(attempt.ordinal)
         self._unsettled.pop(attempt.ordinal, None)
+        self._leaving.discard(attempt.ordinal)
         if attempt.device_ids:
             self._workshop.devices.give_back(attempt.device_ids)
         self._read_out(attempt)
@@ -256,6 +261,7 @@ class Supervisor:
             self._outlet.drop(attempt)
             if attempt.state == RUNNING and not attempt.settled:
                 attempt.outcome = attempt.outcome or Outcome.KILLED
+                self._leaving.add(attempt.ordinal)
                 self.undertaker.end(attempt, now, 0 if at_once else attempt.spec.grace * _MILLISECOND)
             elif attempt.state == QUEUED:
                 self._never_ran(attempt, Outcome.KILLED, "", now)
