@@ -10,9 +10,10 @@ from enum import IntEnum
 
 import msgspec
 
+from styx.core.offers import Spot
 from styx.core.resources import Resources
 
-__all__ = ["Backoff", "JobSpec", "Priority", "SecretFrom", "TaskSpec", "When"]
+__all__ = ["Backoff", "Choice", "JobSpec", "Priority", "SecretFrom", "TaskSpec", "When"]
 
 
 class Priority(IntEnum):
@@ -35,6 +36,16 @@ class Backoff(msgspec.Struct, frozen=True, gc=False, array_like=True):
     initial: int = 1_000
     factor: float = 2.0
     limit: int = 300_000
+
+
+class Choice(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One alternative of what a task may run on. `spot` and `max_hourly` (micros, 0: no limit) bound what may be brought up for it;
+    a node that is there already is free to take."""
+
+    resources: Resources = Resources()
+    labels: tuple[tuple[str, str], ...] = ()
+    spot: Spot = Spot.NO
+    max_hourly: int = 0
 
 
 class TaskSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -63,6 +74,19 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     allow_failure: bool = False
     exclusive: bool = False  # never to overlap with an earlier attempt of itself
     secrets: tuple[str, ...] = ()  # names of variables; a spec never carries their values
+    spot: Spot = Spot.NO
+    max_hourly: int = 0  # micros an hour of a machine brought up for it; 0: no limit
+    others: tuple[Choice, ...] = ()  # further alternatives (`any_of`); the first is made of the fields above
+    ordered: bool = False  # the alternatives are tried in their order, else the cheapest is
+    image: str = ""  # of a container; only a runner of pods can run it
+    function: str = ""  # by name; `command` is then its payload, one text of JSON
+    idempotent: bool = False  # a function may be invoked again when it is not known whether it ran
+    archive: str = ""  # SHA-256 of the packed `workdir`, for nodes that are not the submitter's host
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """All alternatives, the first one first."""
+        return (Choice(self.resources, self.labels, self.spot, self.max_hourly), *self.others)
 
     @property
     def size(self) -> int:
@@ -87,3 +111,4 @@ class JobSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     labels: tuple[tuple[str, str], ...] = ()  # free marks for people; placement does not read them
     single: bool = False  # submitted as one task (`POST /tasks`, `styx run COMMAND`), shown so
     secrets: tuple[SecretFrom, ...] = ()  # for the submitter; empty once the job is accepted
+    budget: int = 0  # micros that its machines may cost in all; 0: no limit

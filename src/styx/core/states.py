@@ -53,9 +53,11 @@ class JobState(StrEnum):
 
 
 class NodeState(StrEnum):
-    REQUESTED = "REQUESTED"
-    BOOTING = "BOOTING"
+    """A node that an agent brings begins UP; one that a provider brings up begins REQUESTED."""
+
+    REQUESTED = "REQUESTED"  # the intent is on disk; the cloud may or may not have heard of it
+    BOOTING = "BOOTING"  # the cloud has named the machine; its agent is not here yet
     UP = "UP"
-    DRAINING = "DRAINING"
-    RELEASING = "RELEASING"
-    GONE = "GONE"
+    DRAINING = "DRAINING"  # takes nothing new
+    RELEASING = "RELEASING"  # the cloud has been, or is to be, told to end it
+    GONE = "GONE"  # it left, or a listing says that there is no such machine

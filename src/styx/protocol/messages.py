@@ -15,9 +15,11 @@ A field may be added at the end of a struct with a default; nothing else may cha
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from styx.core.events import AttemptEnding, Held
+from styx.core.events import AttemptEnding, Count, Held, Reason
 from styx.core.resources import Resources
 
 __all__ = [
@@ -52,20 +54,23 @@ OLDEST = 1  # the oldest version that this code still speaks
 KEPT_FILES = 1_000  # see Files
 
 
+Name = Annotated[str, msgspec.Meta(max_length=1_024)]
+
+
 class Hello(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="hello"):
     """Agent: who I am and all I hold."""
 
-    agent: str  # a UUID, kept in the agent's folder
-    name: str  # for people; by default the host's name
-    host: str  # names the machine, so that a caller's folder can be found on it
-    boot: str  # this boot of the machine and this owner process
-    session: str  # drawn at each start of the agent process; numbers of Reports count within it
+    agent: Name  # a UUID, kept in the agent's folder
+    name: Name  # for people; by default the host's name
+    host: Name  # names the machine, so that a caller's folder can be found on it
+    boot: Name  # this boot of the machine and this owner process
+    session: Name  # drawn at each start of the agent process; numbers of Reports count within it
     oldest: int
     newest: int
-    release: str
+    release: Name
     capacity: Resources
-    labels: tuple[tuple[str, str], ...]
-    incarnation: str  # of the attempts held; empty when none are
+    labels: tuple[tuple[Name, Name], ...]
+    incarnation: Name  # of the attempts held; empty when none are
     held: tuple[Held, ...]
     draining: bool = False
 
@@ -103,12 +108,12 @@ class Credential(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="cr
 class Heartbeat(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="beat"):
     """Agent: alive. Shares are thousandths of the machine."""
 
-    number: int
-    cpu: int = 0
-    memory: int = 0  # bytes in use
-    load: int = 0  # 1-minute load, thousandths
-    running: int = 0
-    waiting: int = 0
+    number: Count
+    cpu: Count = 0
+    memory: Count = 0  # bytes in use
+    load: Count = 0  # 1-minute load, thousandths
+    running: Count = 0
+    waiting: Count = 0
 
 
 class HeartbeatAck(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="beat-ack"):
@@ -118,8 +123,8 @@ class HeartbeatAck(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="
 class Report(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="report"):
     """Agent: what happened to attempts, in order. Acknowledged by number once it is on disk."""
 
-    number: int
-    started: tuple[int, ...] = ()
+    number: Count
+    started: tuple[Count, ...] = ()
     ended: tuple[AttemptEnding, ...] = ()
 
 
@@ -132,9 +137,9 @@ class Ack(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ack"):
 class Output(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="out"):
     """Agent: bytes that an attempt wrote. `stream` is 1 or 2; `offset` counts the bytes of that stream before these."""
 
-    attempt: int
+    attempt: Count
     stream: int
-    offset: int
+    offset: Count
     data: bytes
 
 
@@ -163,6 +168,10 @@ class Spec(msgspec.Struct, frozen=True, gc=False, array_like=True):
     timeout: int
     grace: int
     exclusive: bool = False  # the owner ends it by itself when the lease is over
+    archive: str = ""  # SHA-256 of the packed working folder, fetched from the server; empty: there is none
+    image: str = ""  # for runners of pods
+    function: str = ""  # for runners of functions; `command` is then its payload
+    idempotent: bool = False
 
 
 class Run(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -220,7 +229,7 @@ class Bye(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bye"):
     """Agent: I take nothing new (`gone`: and I am leaving). Server: I am going down, come back later."""
 
     gone: bool = False
-    reason: str = ""
+    reason: Reason = ""
 
 
 AgentMessage = Hello | Heartbeat | Report | Output | Bye
