@@ -84,7 +84,7 @@ def cost(waiting: int, runs: int) -> tuple[float, float, float]:
         now += runs
         begin = time.thread_time()
         for node in engine.world.nodes.values():
-            ended = tuple(AttemptEnding(attempt, Outcome.EXITED) for attempt in list(node.held)[:ENDED])
+            ended = tuple(AttemptEnding(attempt, Outcome.EXITED, ran=runs) for attempt in list(node.held)[:ENDED])
             engine.step(AttemptsReported(node.id, (), ended), now)
         reporting += time.thread_time() - begin
         before = engine.world.last_attempt

@@ -7,19 +7,22 @@ heard of fewer ends has admitted a shorter prefix: the two can lag, but never co
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from styx.core.resources import Resources
 
 __all__ = ["Admission"]
 
 
 class Admission:
-    """`free` is what the admitted leave over; `waiting` holds the others in order."""
+    """`free` is what the admitted leave over; `waiting` holds the others in order. It is an OrderedDict because its head is taken
+    over and over: a dict would look past all that was taken before."""
 
     __slots__ = ("admitted", "free", "waiting")
 
     def __init__(self, capacity: Resources) -> None:
         self.free = capacity
-        self.waiting: dict[int, Resources] = {}
+        self.waiting: OrderedDict[int, Resources] = OrderedDict()
         self.admitted: dict[int, Resources] = {}
 
     def resize(self, before: Resources, after: Resources) -> None:
@@ -34,6 +37,10 @@ class Admission:
         for key, demand in self.waiting.items():
             return key if demand.fits(self.free) else None
         return None
+
+    def line_up(self) -> None:
+        """Put those who wait into the order of their keys."""
+        self.waiting = OrderedDict(sorted(self.waiting.items()))
 
     def admit(self, key: int) -> None:
         """Take the head in. The caller got `key` from `head`."""

@@ -331,7 +331,7 @@ def _job_revived(world: World, record: JobRevived) -> None:
 def line_up(world: World) -> None:
     """Put each node's queue into the order of arrival, which is that of the serials, after records were read job by job."""
     for node in world.nodes.values():
-        node.admission.waiting = dict(sorted(node.admission.waiting.items()))
+        node.admission.line_up()
 
 
 def forget_job(world: World, job: Job) -> None:

@@ -18,7 +18,7 @@ length of one pass (`borrow`, `give_back`).
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
@@ -144,7 +144,7 @@ class ReadyQueues:
         self.active: dict[
             int, dict[int, Shape]
         ] = {}  # shapes that may have something waiting: priority -> key -> shape
-        self.changed: dict[int, int] = {}  # node -> number of its last change, in the order of these numbers
+        self.changed: OrderedDict[int, int] = OrderedDict()  # node -> number of its last change, in their order
         self.least_cpus = NO_DEMAND  # that any shape asks for
         self.changes = 0
         self.reserved: dict[int, int] = {}  # shape -> the node that keeps room for it
