@@ -17,7 +17,7 @@ from __future__ import annotations
 from itertools import islice
 
 from styx.core.effects import RecallAttempts
-from styx.core.fit import fits_now, mismatch, stands_aside, usable
+from styx.core.fit import fits_now, least, mismatch, stands_aside, usable
 from styx.core.queues import Shape, job_key
 from styx.core.records import AttemptAdmitted
 from styx.core.resources import Resources
@@ -26,7 +26,7 @@ from styx.core.timers import RECALL
 from styx.core.turn import Turn
 from styx.core.world import Node, World
 
-__all__ = ["AheadRoom", "admit", "filled", "recall", "recall_waiting", "watch"]
+__all__ = ["AheadRoom", "admit", "filled", "keeps_up", "recall", "recall_waiting", "watch"]
 
 _LOOK_AT = 32  # attempts under way on a node that are looked at to see what the next end may free
 
@@ -42,24 +42,29 @@ def admit(turn: Turn, node: Node) -> None:
     filled(turn, node)
 
 
+def keeps_up(node: Node, settings: CoreSettings) -> bool:
+    """Whether ends come so fast on the node that anything may be sent ahead to it."""
+    return 0 < node.pace <= len(node.admission.admitted) * settings.ahead_ms
+
+
 def filled(turn: Turn, node: Node) -> None:
     """Spare the shapes a look at a node that is full and gets nothing ahead; its next end makes it known again."""
     admission, queues = node.admission, turn.world.queues
-    if admission.free.cpus < queues.least_cpus and (
-        not node.pace or len(admission.admitted) * turn.settings.ahead_ms < node.pace
-    ):
+    if admission.free.cpus < queues.least_cpus and not keeps_up(node, turn.settings):
         queues.node_filled(node.id)
 
 
 class AheadRoom:
     """How much more may be sent ahead to one node within one pass of placement."""
 
-    __slots__ = ("_claim", "_frees", "_most", "_node", "_scanned", "_tail", "left")
+    __slots__ = ("_claim", "_frees", "_most", "_node", "_running", "_scanned", "_sure", "_tail", "left")
 
     def __init__(self, world: World, now: int, settings: CoreSettings, node: Node) -> None:
         admission = node.admission
         self._node = node
-        self._frees: list[Resources] = []  # what would be free after the next end, one entry for each that may be next
+        self._running: list[Resources] | None = None  # see `_next_to_end`
+        self._sure: Resources | None = None  # see `_sure_after_next_end`
+        self._frees: list[Resources] | None = None  # see `_after_next_end`
         self._most = 0  # the most CPUs of any of these
         self._claim: Resources | None = None  # the demand that comes first and would take it; with two, nobody else may
         self._scanned = 0  # how many of the stuck shapes were looked at for `_claim`
@@ -70,17 +75,8 @@ class AheadRoom:
             return
         room = int(len(admission.admitted) * settings.ahead_ms / node.pace)
         self.left = max(0, min(room, settings.ahead_limit) - len(admission.waiting))
-        if self.left:
-            attempts = world.attempts
-            running = {
-                id(attempts[key].task.shape): admission.admitted[key]
-                for key in islice(reversed(admission.admitted), _LOOK_AT)
-            }
-            self._frees = [admission.free.plus(resources) for resources in running.values()]
-            self._most = max([free.cpus for free in self._frees], default=0)
-            for resources in reversed(admission.waiting.values()):
-                self._tail = resources
-                break
+        if self.left and admission.waiting:
+            self._tail = next(reversed(admission.waiting.values()))
 
     def allows(self, shape: Shape, stuck: list[Shape]) -> bool:
         """Whether one more of this shape may be sent ahead. `stuck` are the shapes that come before it and found no
@@ -91,7 +87,7 @@ class AheadRoom:
         if self._tail is None:
             if demand.fits(node.admission.free):  # a reservation was given up in this pass: it can start, in the next
                 return False
-            if mismatch(node, demand, shape.labels) or not all(demand.fits(free) for free in self._frees):
+            if not demand.fits(self._sure_after_next_end()) or mismatch(node, demand, shape.labels):
                 return False
         elif self._tail != demand or mismatch(node, demand, shape.labels):
             return False
@@ -100,17 +96,40 @@ class AheadRoom:
 
     def _hear(self, stuck: list[Shape]) -> None:
         """Who of those that came up since would take the next room here."""
-        node, most = self._node, self._most
+        if self._scanned == len(stuck):
+            return
+        node, frees, most = self._node, self._after_next_end(), self._most
         for other in islice(stuck, self._scanned, None):
             demand = other.resources
             if demand.cpus > most or demand == self._claim:
                 continue
-            if any(demand.fits(free) for free in self._frees) and mismatch(node, demand, other.labels) is None:
+            if any(demand.fits(free) for free in frees) and mismatch(node, demand, other.labels) is None:
                 if self._claim is not None:
                     self.left = 0
                     break
                 self._claim = demand
         self._scanned = len(stuck)
+
+    def _next_to_end(self) -> list[Resources]:
+        """The demands of those that may be the next to end. Found out when first asked for: most looks at a node end before."""
+        if self._running is None:
+            running = islice(reversed(self._node.admission.admitted.values()), _LOOK_AT)
+            self._running = list({id(demand): demand for demand in running}.values())
+        return self._running
+
+    def _sure_after_next_end(self) -> Resources:
+        """What will be free after the next end, whichever it is."""
+        if self._sure is None:
+            self._sure = self._node.admission.free.plus(least(self._next_to_end()))
+        return self._sure
+
+    def _after_next_end(self) -> list[Resources]:
+        """What would be free after the next end, one entry for each that it may be."""
+        if self._frees is None:
+            free = self._node.admission.free
+            self._frees = [free.plus(demand) for demand in dict.fromkeys(self._next_to_end())]
+            self._most = max([free.cpus for free in self._frees], default=0)
+        return self._frees
 
     def take(self, shape: Shape) -> None:
         self.left -= 1

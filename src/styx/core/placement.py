@@ -4,8 +4,8 @@ One pass works through the classes from the highest. Within a class the job with
 the lowest serial; within a job its lines take turns by position. A task that finds no place is passed over: what comes after it
 may still fit (its reservation sees to it that it does not starve).
 
-The cost does not grow with what waits. A shape that found no place is out for the pass, with all that waits in it; and it looks
-again only at nodes that changed since. Each shape keeps a round of candidate nodes: one that fits moves to the end of the round
+The cost does not grow with what waits. A shape that found no place is out for the pass, with all that waits in it and every shape
+that asks for as much (`frontier`); and it looks again only at nodes that changed since. Each shape keeps a round of candidate nodes: one that fits moves to the end of the round
 (next fit, which spreads tasks evenly and costs one look each), one that does not is dropped until it changes. So a look at a
 node is paid for by a placement or by a change. Tasks that want no accelerators go round the nodes without any first.
 
@@ -19,9 +19,10 @@ from collections import deque
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
-from styx.core.ahead import AheadRoom, admit, filled, recall, watch
+from styx.core.ahead import AheadRoom, admit, filled, keeps_up, recall, watch
 from styx.core.effects import StartAttempts
 from styx.core.fit import fits_now
+from styx.core.frontier import Frontier
 from styx.core.queues import Line, Shape, job_key
 from styx.core.records import AttemptAdmitted, AttemptAssigned
 from styx.core.reservation import found_no_place, give_up, give_up_moot
@@ -55,6 +56,7 @@ class _Pass:
         "_again",
         "_ahead",
         "_borrowed",
+        "_frontier",
         "_left",
         "_looked",
         "_looks",
@@ -75,10 +77,13 @@ class _Pass:
         self._again = False
         self._sent: dict[int, list[int]] = {}  # node -> attempts given to it in this pass
         self._out: set[int] = set()  # shapes that found no place in this pass, only asked for membership
-        self._stuck: list[Shape] = []  # the same, in the order in which they came up
+        self._stuck: list[
+            Shape
+        ] = []  # those of them for which every node was asked, in the order in which they came up
         self._looked: set[int] = set()  # shapes that have heard of the changed nodes, only asked for membership
         self._ahead: dict[int, AheadRoom] = {}
         self._borrowed: dict[Line, None] = {}
+        self._frontier = Frontier()
 
     def run(self) -> bool:
         turn, queues = self._turn, self._world.queues
@@ -117,7 +122,7 @@ class _Pass:
             if isinstance(what, Shape):
                 if what.key in self._out:
                     heappop(order)
-                elif self._nothing_new(what):
+                elif self._hopeless(what):
                     self._found_nothing(what)
                     heappop(order)
                 else:
@@ -174,20 +179,35 @@ class _Pass:
         task is to be sent ahead to it. None when there is no node, or the pass has looked at enough of them."""
         if shape.key in self._out:
             return None
-        found = self._look(shape)
+        if shape.key not in self._looked and self._hopeless(shape):
+            found = None
+        else:
+            found = self._look(shape)
+            if found is None and self._looks >= 0:
+                self._asked(shape)
         if found is None and self._looks >= 0:
             self._found_nothing(shape)
         return found
 
+    def _asked(self, shape: Shape) -> None:
+        """Every node was asked for this shape in vain."""
+        self._frontier.add(shape)
+        self._stuck.append(shape)
+
     def _found_nothing(self, shape: Shape) -> None:
         self._out.add(shape.key)
-        self._stuck.append(shape)
         self._reserve = found_no_place(self._turn, shape, self._reserve)
 
-    def _nothing_new(self, shape: Shape) -> bool:
-        """Whether the shape has looked at all nodes as they are now, and has none left that may fit."""
-        newest = next(reversed(self._world.queues.changed.values()), 0)
-        return shape.candidates is None and newest <= shape.watermark
+    def _hopeless(self, shape: Shape) -> bool:
+        """Whether it needs no look to know that nothing of this shape finds a place: one that asks for no more found none, or
+        it has looked at all nodes as they are now and has none left that may fit."""
+        queues = self._world.queues
+        if shape.key not in queues.reserved and self._frontier.covers(shape):
+            return True
+        if shape.candidates is None and next(reversed(queues.changed.values()), 0) <= shape.watermark:
+            self._asked(shape)
+            return True
+        return False
 
     def _look(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
         queues, nodes = self._world.queues, self._world.nodes
@@ -204,7 +224,7 @@ class _Pass:
                     return node, candidates
                 self._looks -= 1
                 candidates.popleft()
-                if node.pace:
+                if keeps_up(node, self._turn.settings):
                     behind.append(node.id)
         while behind and self._looks >= 0:
             node = nodes[behind[0]]
@@ -259,10 +279,7 @@ class _Pass:
             return next(reversed(admission.waiting.values())) == demand
         if demand.cpus <= admission.free.cpus:
             return True
-        return (
-            0 < node.pace <= len(admission.admitted) * self._turn.settings.ahead_ms
-            and demand.cpus <= node.capacity.cpus
-        )
+        return demand.cpus <= node.capacity.cpus and keeps_up(node, self._turn.settings)
 
     def _assign(self, line: Line, node: Node, candidates: deque[int] | None) -> None:
         turn, world = self._turn, self._world

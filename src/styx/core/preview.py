@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from styx.core.ahead import AheadRoom
 from styx.core.fit import fits_now
+from styx.core.frontier import Frontier
 from styx.core.queues import Line, Shape
 from styx.core.settings import CoreSettings
 from styx.core.world import Node, World
@@ -35,12 +36,16 @@ def first_placed(world: World, now: int, settings: CoreSettings) -> tuple[Line, 
     placement looks at a node for that once it has changed."""
     shapes = world.queues.shapes
     stuck: list[Shape] = []
+    frontier = Frontier()
     for _, _, line in in_order(world):
         for node in world.nodes.values():
             if fits_now(node, line.shape, shapes):
                 return line, node, False
+        if line.shape.key not in world.queues.reserved and frontier.covers(line.shape):
+            continue
         for node in world.nodes.values():
             if AheadRoom(world, now, settings, node).allows(line.shape, stuck):
                 return line, node, True
         stuck.append(line.shape)
+        frontier.add(line.shape)
     return None
