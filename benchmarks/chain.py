@@ -38,7 +38,7 @@ def measure(options: Options) -> list[Figure]:
     floor = Figure("a round trip and a FULL commit", "hops/s", values["hop"])
     return [
         floor,
-        Figure("chain, no work", "hops/s", values["styx"], floor=floor, target=0.5),
+        Figure("chain, no work", "hops/s", values["styx"], floor=floor, target=0.5, work="chain"),
         Figure("CPU of the server for each", "µs", cpu["server"], less=True),
         Figure("CPU of the agent for each", "µs", cpu["agent"], less=True),
     ]

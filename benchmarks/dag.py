@@ -26,7 +26,6 @@ def measure(options: Options) -> list[Figure]:
     job = layered(layers, WIDTH)
     count = layers * WIDTH
     cpu: list[float] = []
-    submitting: list[float] = []
     with served(agents=1, cpus=2, no_work=True) as server:
         server.run(layered(10, 20))
 
@@ -34,18 +33,18 @@ def measure(options: Options) -> list[Figure]:
             before = cpu_seconds(server.pid)
             took = server.run(job)
             cpu.append((cpu_seconds(server.pid) - before) / count * 1e6)
-            submitting.append(0.0)
             return count / took
 
         values = interleave({"styx": styx}, options.rounds)
         lag = server.lag()
     return [
         Figure(
-            f"DAG of {layers} layers x {WIDTH}, no work, with its submission", "tasks/s", values["styx"], target=12_000
+            f"DAG of {layers} layers x {WIDTH}, no work, with its submission", "tasks/s", values["styx"],
+            target=12_000, work="dag",
         ),
         Figure("CPU of the server for each", "µs", cpu, less=True),
         Figure("longest delay of the server's loop", "ms", [lag["max"]], less=True),
-    ]
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

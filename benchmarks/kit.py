@@ -12,18 +12,16 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
-import platform
-import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import figures
 import psutil
+from figures import Figure, interleave, pss, quantile
 
 from styx.testing.cluster import Cluster, eventually
 
@@ -42,76 +40,6 @@ class Options:
         return max(least, round(count * self.scale))
 
 
-class Figure:
-    """One measured quantity: its values, one a round, and what it is held against.
-
-    `target` is an absolute one, or, with a `floor`, the share of that figure which must be reached in the same round. More is better
-    unless `less` says otherwise."""
-
-    def __init__(
-        self,
-        name: str,
-        unit: str,
-        values: Sequence[float],
-        *,
-        less: bool = False,
-        target: float | None = None,
-        floor: Figure | None = None,
-        note: str = "",
-    ) -> None:
-        self.name = name
-        self.unit = unit
-        self.values = list(values)
-        self.less = less
-        self.target = target
-        self.floor = floor
-        self.note = note
-
-    @property
-    def best(self) -> float:
-        return min(self.values) if self.less else max(self.values)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def ratios(self) -> list[float]:
-        return (
-            [value / other for value, other in zip(self.values, self.floor.values, strict=True)] if self.floor else []
-        )
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the best round meets the target; None when there is none."""
-        if self.target is None:
-            return None
-        held = (min if self.less else max)(self.ratios) if self.floor else self.best
-        return held <= self.target if self.less else held >= self.target
-
-    def shown(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "name": self.name,
-            "unit": self.unit,
-            "best": _round(self.best),
-            "median": _round(self.median),
-            "values": [_round(value) for value in self.values],
-            "less_is_better": self.less,
-        }
-        if self.floor is not None:
-            found |= {"floor": self.floor.name, "ratio_median": round(statistics.median(self.ratios), 3)}
-            found["ratio_best"] = round((min if self.less else max)(self.ratios), 3)
-        if self.target is not None:
-            found |= {"target": self.target, "met": self.met}
-        if self.note:
-            found["note"] = self.note
-        return found
-
-
-def _round(value: float) -> float:
-    return round(value) if abs(value) >= 1_000 else float(f"{value:.4g}")
-
-
 def main(question: str, measure: Callable[[Options], list[Figure]], *, rounds: int = 5) -> None:
     """Read the options, measure, and print the document."""
     parser = argparse.ArgumentParser(description=question)
@@ -119,79 +47,18 @@ def main(question: str, measure: Callable[[Options], list[Figure]], *, rounds: i
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (1)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, twice")
     parser.add_argument("--cores", default="", help="cores to run on, such as 0 or 0,1 (all)")
+    parser.add_argument("--seconds", type=float, default=0, help="begin no round that would end later than this")
     given = parser.parse_args()
-    if given.cores:
-        os.sched_setaffinity(0, {int(core) for core in given.cores.split(",")})
+    figures.pin(given.cores)
+    if given.seconds:
+        figures.spend(given.seconds)
     options = Options(2, 0.1 * given.scale) if given.quick else Options(given.rounds, given.scale)
     print(json.dumps(document(question, measure, options), indent=1))
 
 
 def document(question: str, measure: Callable[[Options], list[Figure]], options: Options) -> dict[str, Any]:
-    before = _spins()
-    load = os.getloadavg()[0]
-    figures = measure(options)
-    spins = before + _spins()
-    return {
-        "question": question,
-        "figures": [figure.shown() for figure in figures],
-        "rounds": options.rounds,
-        "scale": options.scale,
-        "machine": {
-            "cpu": _cpu_name(),
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-        },
-        # The same fixed piece of pure Python, timed before and after: 1.0 is a machine that nobody else uses.
-        "noise": {
-            "slowest_to_fastest_spin": round(max(spins) / min(spins), 2),
-            "load_before": round(load, 1),
-            "load_after": round(os.getloadavg()[0], 1),
-        },
-    }
-
-
-def _spins() -> list[float]:
-    taken = []
-    for _ in range(10):
-        begin = time.perf_counter()
-        sum(i * i for i in range(100_000))
-        taken.append(time.perf_counter() - begin)
-    return taken
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def interleave(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Run every way once a round, in turns; each returns its figure."""
-    values: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds):
-        for name, way in ways.items():
-            begin = time.perf_counter()
-            values[name].append(way())
-            took = time.perf_counter() - begin
-            print(f"round {number + 1}: {name}: {values[name][-1]:.4g} ({took:.1f} s)", file=sys.stderr, flush=True)
-    return values
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def pss(*pids: int) -> float:
-    """MB that these processes take, shared pages split among those who share them."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total / 1_000
+    found = figures.document(lambda: measure(options))
+    return {"question": question, "rounds": options.rounds, "scale": options.scale} | found
 
 
 def cpu_seconds(*pids: int) -> float:

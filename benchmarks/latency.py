@@ -51,11 +51,16 @@ def measure(options: Options) -> list[Figure]:
             ends(server, 20)
             without.append(quantile(ends(server, count // 2), 0.5))
     return [
-        Figure("one submission, p50", "ms", p50, less=True, target=1.2),
-        Figure("one submission, p99", "ms", p99, less=True, target=5.0),
-        Figure("submission to known end with a process, p50", "ms", with_process, less=True, target=4.0),
-        Figure("submission to known end without work, p50", "ms", without, less=True, target=2.5),
-    ]
+        Figure("one submission, p50", "ms", p50, less=True, target=1.2, work="submit-p50"),
+        Figure("one submission, p99", "ms", p99, less=True, target=5.0, work="submit-p99"),
+        Figure(
+            "submission to known end with a process, p50", "ms", with_process, less=True, target=4.0,
+            work="end-process",
+        ),
+        Figure(
+            "submission to known end without work, p50", "ms", without, less=True, target=2.5, work="end-nothing"
+        ),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

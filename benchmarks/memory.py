@@ -19,8 +19,8 @@ def measure(options: Options) -> list[Figure]:
             time.sleep(1.0)
             after_mb.append(pss(server.pid))
     return [
-        Figure("server, idle", "MB", server_mb, less=True, target=45),
-        Figure("agent with its owner, idle", "MB", agent_mb, less=True, target=36),
+        Figure("server, idle", "MB", server_mb, less=True, target=45, work="pss-server"),
+        Figure("agent with its owner, idle", "MB", agent_mb, less=True, target=36, work="pss-worker"),
         Figure("server, idle again after 5,000 tasks", "MB", after_mb, less=True),
     ]
 

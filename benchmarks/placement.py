@@ -107,10 +107,13 @@ def measure(options: Options) -> list[Figure]:
             rows = [cost(waiting, runs) for _ in range(options.rounds)]
             end = f"{what}, {waiting:,} wait"
             figures += [
-                Figure(f"placing, {end}", "µs/task", [row[0] for row in rows], less=True, target=10.0),
+                Figure(
+                    f"placing, {end}", "µs/task", [row[0] for row in rows], less=True, target=10.0,
+                    curve=("placed, by how many wait that do not fit", what, waiting),
+                ),
                 Figure(f"placing and ending, {end}", "µs/task", [row[1] for row in rows], less=True),
                 Figure(f"longest pass, {end}", "ms", [row[2] for row in rows], less=True, target=10.0),
-            ]
+            ]  # fmt: skip
     return figures
 
 

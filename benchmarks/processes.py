@@ -29,7 +29,7 @@ def measure(options: Options) -> list[Figure]:
     floor = Figure("Popen of true, two at a time", "tasks/s", values["popen"])
     return [
         floor,
-        Figure("true through Styx, two slots", "tasks/s", values["styx"], floor=floor, target=0.8),
+        Figure("true through Styx, two slots", "tasks/s", values["styx"], floor=floor, target=0.8, work="processes"),
         Figure("CPU of the server for each", "µs", cpu["server"], less=True),
         Figure("CPU of the agent and its owner for each", "µs", cpu["agent"], less=True),
         Figure("longest delay of the server's loop", "ms", [lag["max"]], less=True),

@@ -112,10 +112,18 @@ def measure(options: Options) -> list[Figure]:
             names = f"{count:,} as {form}"
             target = TARGETS[form] if count >= FULL // 10 else None  # below, the interpreter's own steps show
             figures += [
-                Figure(f"memory, {names}", "bytes/task", [row[0] for row in rows], less=True, target=target),
-                Figure(f"submitted, {names}", "tasks/s", [row[1] for row in rows]),
-                Figure(f"drained, {names}", "tasks/s", [row[2] for row in rows]),
-            ]
+                Figure(
+                    f"memory, {names}", "bytes/task", [row[0] for row in rows], less=True, target=target,
+                    curve=("memory of a waiting task", form, count),
+                ),
+                Figure(
+                    f"submitted, {names}", "tasks/s", [row[1] for row in rows], curve=("submitted, core", form, count)
+                ),
+                Figure(
+                    f"drained, {names}", "tasks/s", [row[2] for row in rows],
+                    curve=("placed and ended while the rest waits, core", form, count),
+                ),
+            ]  # fmt: skip
             print(names, rows[-1], file=sys.stderr)
     return figures
 

@@ -48,9 +48,12 @@ def to_first_task() -> float:
 def measure(options: Options) -> list[Figure]:
     values = interleave({"health": to_health, "first task": to_first_task}, 2 * options.rounds)
     return [
-        Figure("server start to /health", "ms", values["health"], less=True, target=500),
-        Figure("server and agent start to the end of a first task", "ms", values["first task"], less=True, target=700),
-    ]
+        Figure("server start to /health", "ms", values["health"], less=True, target=500, work="healthy"),
+        Figure(
+            "server and agent start to the end of a first task", "ms", values["first task"], less=True, target=700,
+            work="first",
+        ),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
