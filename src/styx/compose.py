@@ -19,6 +19,7 @@ from styx.config.settings import Settings
 from styx.core.resources import Resources
 from styx.core.settings import CoreSettings
 from styx.protocol.handles import Submits
+from styx.runtime.bundles import FOLDER, Bundles
 from styx.runtime.clock import Clock
 from styx.runtime.link import LinkSettings
 from styx.runtime.plane import Plane
@@ -35,7 +36,9 @@ __all__ = ["ControlPlane", "open_server_plane"]
 
 class ControlPlane(Plane, Submits):
     """A whole control plane in this process, in the caller's event loop. Made by `open`; it offers the verbs of
-    `styx.protocol.verbs` and `submit`."""
+    `styx.protocol.verbs` and `submit`. `bundles` are the archives that machines run their agents from."""
+
+    bundles: Bundles
 
     @classmethod
     @asynccontextmanager
@@ -67,6 +70,7 @@ class ControlPlane(Plane, Submits):
             shell = await Shell.open(store, home / "output", clock=clock, settings=settings or _settings(), vault=vault)
             stack.push_async_callback(shell.close, "the control plane was closed")
             plane = cls(shell, version=_version())
+            plane.bundles = Bundles(home / FOLDER)
             if agent:
                 await stack.enter_async_context(
                     _embedded(shell, home, name=name, resources=resources, labels=labels, no_work=no_work)

@@ -41,6 +41,7 @@ ALLOWED: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/v1/agents"): READ,
     ("GET", "/api/v1/agents/connect"): {"admin", "agent"},
     ("POST", "/api/v1/agents/enrol"): {"join"},
+    ("GET", "/api/v1/bootstrap/{python_tag}/{arch}"): {"admin", "agent", "join"},
     ("GET", "/api/v1/events"): READ,
     ("GET", "/api/v1/stats"): READ,
     ("GET", "/api/v1/tokens"): {"admin"},
@@ -56,7 +57,7 @@ def routes(app: web.Application) -> set[tuple[str, str]]:
 
 
 async def status(server: Served, session: aiohttp.ClientSession, method: str, path: str, role: str) -> int:
-    url = server.url + path.format(ref="nothing-has-this-id", id="99999")
+    url = server.url + path.format(ref="nothing-has-this-id", id="99999", python_tag="cp399", arch="none")
     async with session.request(method, url, headers=server.headers(role), timeout=aiohttp.ClientTimeout(10)) as answer:
         return answer.status
 

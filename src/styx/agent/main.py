@@ -13,12 +13,13 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from styx.agent.deadman import DeadMan
 from styx.agent.identity import Claim, claim, release
 from styx.agent.joining import Joined
 from styx.agent.link import dialler
@@ -110,6 +111,7 @@ async def _run(options: Options, mine: Claim) -> int:
         options.server,
     )
     working = asyncio.ensure_future(runner.run())
+    beside = [asyncio.create_task(part, name=name) for name, part in _beside(options, runner)]
     leaving: list[int] = []
 
     def stop(number: int) -> None:
@@ -135,8 +137,15 @@ async def _run(options: Options, mine: Claim) -> int:
         log.info("gone; everything is handed over")
         return 0
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        for part in (working, *beside):
+            part.cancel()
+        await asyncio.gather(working, *beside, return_exceptions=True)
+
+
+def _beside(options: Options, runner: AgentRunner) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+    """What goes on as long as the agent does."""
+    if options.deadman is not None:
+        yield "dead-man", DeadMan(options.deadman, runner.session).watch()
 
 
 def _waited_for(session: Session) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from styx.agent.deadman import SHUTDOWN, Limits
 from styx.config.settings import load
-from styx.core.units import byte_count, thousandths
+from styx.core.units import byte_count, milliseconds, thousandths
 from styx.errors import UsageError
 
 __all__ = ["Options", "read"]
@@ -36,6 +37,7 @@ class Options(msgspec.Struct, frozen=True):
     no_work: bool = False
     log_level: str = "INFO"
     ca: str = ""  # a file with the certificates that the server's may be signed by
+    deadman: Limits | None = None
 
 
 def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version: str) -> Options:
@@ -56,6 +58,15 @@ def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version:
     parser.add_argument("--label", metavar="K=V", action="append", default=[], help="may be given several times")
     parser.add_argument("--no-work", action="store_true", help="report success without starting anything (benchmarks)")
     parser.add_argument("--home", metavar="DIR", help="where the agent keeps its identity (STYX_HOME)")
+    machine = parser.add_argument_group(
+        "a machine that was brought up for a server", "It ends itself when it hears from none; see docs/guarantees.md."
+    )
+    machine.add_argument("--end-machine-after-idle", metavar="TIME", help="without a word of a server, with no program")
+    machine.add_argument("--end-machine-after-busy", metavar="TIME", help="the same while programs run (24 times that)")
+    machine.add_argument("--end-command", metavar="SH", default=SHUTDOWN, help=f"what ends the machine ({SHUTDOWN})")
+    machine.add_argument(
+        "--contact-file", metavar="FILE", default="", help="where to note when a server was last heard"
+    )
     parser.add_argument("--version", action="version", version=f"styx-agent {version}")
     given = parser.parse_args(argv)
     settings = load(environ)
@@ -72,6 +83,7 @@ def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version:
         no_work=given.no_work,
         log_level=settings.log_level.upper(),
         ca=given.ca or settings.ca,
+        deadman=_limits(given),
     )
 
 
@@ -105,6 +117,16 @@ def _number(option: str, parse: Callable[[object], int], given: str | None) -> i
     if number <= 0:
         raise UsageError(f"{option} must be above 0, got {given!r}")
     return number
+
+
+def _limits(given: argparse.Namespace) -> Limits | None:
+    idle = _number("--end-machine-after-idle", milliseconds, given.end_machine_after_idle)
+    busy = _number("--end-machine-after-busy", milliseconds, given.end_machine_after_busy)
+    if not idle and not busy:
+        return None
+    if not idle:
+        raise UsageError("--end-machine-after-busy needs --end-machine-after-idle", hint="give both")
+    return Limits(idle, busy or 24 * idle, given.end_command, given.contact_file)
 
 
 def _labels(given: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from styx.agent.clock import boottime
 from styx.agent.folders import apply
 from styx.agent.outbox import Outbox
 from styx.agent.ports import Dial, OpenOwner, Port
@@ -23,7 +23,7 @@ from styx.errors import Busy, ProtocolError, StyxError, Unreachable
 from styx.protocol.messages import AgentMessage
 from styx.protocol.owner import AgentToOwner, OwnerStart
 
-__all__ = ["AgentRunner", "Refusal", "boottime"]
+__all__ = ["AgentRunner", "Refusal"]
 
 SEND_LIMIT = 30.0  # seconds for one batch; a peer that takes longer is gone
 PARTING = 5.0  # seconds for the last messages of an agent that has drained
@@ -36,11 +36,6 @@ class Refusal(StyxError):
 
     exit_code = 1
     code = "refused"
-
-
-def boottime() -> int:
-    """Milliseconds on a clock that never goes back and, where there is one, runs through suspend."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
 class AgentRunner:

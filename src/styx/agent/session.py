@@ -60,6 +60,7 @@ class Session:
         self.draining = False
         self.finished = False  # drained: nothing is held, nothing owed, and the server has been told
         self.vitals = Vitals()
+        self.heard_at: int | None = None  # when a server that had welcomed this agent last said anything
         self.owner_ready = False
         self.boot = ""
         self.incarnation = ""
@@ -135,6 +136,8 @@ class Session:
                 out.redial = True
             else:
                 on_server.HANDLERS[kind](self, message, out, now)
+            if self.state is LinkState.WELCOME:
+                self.heard_at = now
             if out.refused or out.redial:
                 self._hang_up(out, now)
         return self._settle(out, now)

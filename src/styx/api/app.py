@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from styx.api import admin, agents, agents_ws, auth, events, limits, measure, openings, reply, sse
+from styx.api import admin, agents, agents_ws, auth, bootstrap, events, limits, measure, openings, reply, sse
 from styx.api.auth import Tokens
 from styx.api.problems import problems_middleware
 from styx.api.routes import ROUTES
 from styx.protocol.verbs import Verbs
+from styx.runtime.bundles import Bundles
 from styx.store.base import TokenRow
 from styx.telemetry.metrics import Metrics
 
@@ -27,13 +28,14 @@ def build(
     *,
     connect: agents_ws.Connect | None = None,
     join: agents.Join | None = None,
+    bundles: Bundles | None = None,
     position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
     metrics: Metrics | None = None,
     render: Callable[[], Awaitable[bytes]] | None = None,
 ) -> web.Application:
     """The application over a plane. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `join` enrols one,
-    `position` is the id of the last event there was, `hosts` are the names, beyond loopback's and addresses, that the server
+    `bundles` are what machines run their agents from, `position` is the id of the last event there was, `hosts` are the names, beyond loopback's and addresses, that the server
     answers to. Requests are counted in `metrics`; `render` writes down what `/metrics` shows."""
     app = web.Application(
         middlewares=[
@@ -56,6 +58,7 @@ def build(
     app[limits.ROOM] = limits.Room()
     app[agents_ws.CONNECT] = connect
     app[agents.JOIN] = join
+    app[bootstrap.BUNDLES] = bundles
     app[events.POSITION] = position
     app[admin.REPLAYS] = admin.Replays()
     app[sse.STREAMS] = sse.Streams()

@@ -37,6 +37,7 @@ class Access(Enum):
     ADMIN = frozenset({"admin"})
     AGENT = frozenset({"admin", "agent"})  # the local user's token is an admin's, and starts the local agent
     JOIN = frozenset({"join"})  # an agent that has no credential of its own yet
+    BOOT = frozenset({"admin", "agent", "join"})  # a machine before its agent runs, or who puts an agent on one
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):

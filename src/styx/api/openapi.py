@@ -63,7 +63,12 @@ def _operation(route: Any, by_kind: dict[Any, dict[str, Any]]) -> dict[str, Any]
             "required": ["items", "next"],
             "properties": {"items": {"type": "array", "items": one}, "next": {"type": ["string", "null"]}},
         }
-    shapes = {"text/plain": {"type": "string"}, "text/event-stream": _event(one), "application/json": whole}
+    shapes = {
+        "text/plain": {"type": "string"},
+        "application/gzip": {"type": "string", "format": "binary"},
+        "text/event-stream": _event(one),
+        "application/json": whole,
+    }
     answer: dict[str, Any] = {"description": "as asked"}
     if route.status not in {101, 204}:
         answer["content"] = {media: {"schema": shapes[media]} for media in route.media}

@@ -13,6 +13,7 @@ from styx.api.problems import HttpProblem
 __all__ = [
     "AfterQuery",
     "Backup",
+    "BundleQuery",
     "Cancel",
     "ElementsQuery",
     "Gc",
@@ -79,6 +80,12 @@ class WaitQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ResolveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ref: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+
+
+class BundleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sha256: Annotated[
+        str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", description="the very archive; by default the newest")
+    ] = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

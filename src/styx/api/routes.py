@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from styx.api import admin, agents, agents_ws, events, health, jobs, logs, measure, openapi, requests, tasks
+from styx.api import admin, agents, agents_ws, bootstrap, events, health, jobs, logs, measure, openapi, requests, tasks
 from styx.api.auth import Access
 from styx.protocol import http, joining
 
@@ -19,7 +19,7 @@ __all__ = ["ROUTES", "Route"]
 
 V1 = "/api/v1"
 PUBLIC, READ, WRITE, ADMIN, AGENT = Access.PUBLIC, Access.READ, Access.WRITE, Access.ADMIN, Access.AGENT
-JOIN = Access.JOIN
+JOIN, BOOT = Access.JOIN, Access.BOOT
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -41,6 +41,7 @@ class Route(msgspec.Struct, frozen=True):
 
 SSE = ("text/event-stream",)
 TEXT = ("text/plain",)
+GZIP = ("application/gzip",)
 LOGS = ("text/plain", "text/event-stream", "application/json")  # which one is the reader's choice
 J, T = V1 + "/jobs/{ref}", V1 + "/tasks/{ref}"
 
@@ -73,6 +74,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", V1 + "/agents", agents.index, READ, http.AgentView, items=True),
     Route("GET", V1 + "/agents/connect", agents_ws.connect, AGENT, status=101),
     Route("POST", joining.ENROL, agents.enrol, JOIN, joining.Enrolled, takes=joining.Enrol, status=201),
+    Route(
+        "GET", V1 + "/bootstrap/{python_tag}/{arch}", bootstrap.archive, BOOT, query=requests.BundleQuery, media=GZIP
+    ),
     Route("GET", V1 + "/events", events.everything, READ, http.Event, query=requests.AfterQuery, media=SSE),
     Route("GET", V1 + "/stats", health.stats, READ, http.Stats),
     Route("GET", V1 + "/tokens", admin.tokens, ADMIN, http.TokenView, items=True),

@@ -29,6 +29,8 @@ _REF: Shape = {
 PARAMETERS: dict[str, Shape] = {
     "ref": _REF,
     "id": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    "python_tag": {"type": "string", "pattern": "^cp3[0-9]{1,2}$"},
+    "arch": {"type": "string", "enum": ["x86_64", "aarch64"]},
     "job": {"anyOf": [_REF, {"const": ""}]},
     "cursor": {
         "type": "string",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from styx.api.agents import Join
     from styx.api.agents_ws import Connect
     from styx.compose import ControlPlane
+    from styx.runtime.bundles import Bundles
     from styx.telemetry.metrics import Metrics
 
 __all__ = ["CannotListen", "Serving", "is_loopback", "serve", "serve_plane", "tls_context"]
@@ -62,6 +63,7 @@ async def serve(
     port: int = 8080,
     connect: Connect | None = None,
     join: Join | None = None,
+    bundles: Bundles | None = None,
     position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
     metrics: Metrics | None = None,
@@ -71,7 +73,8 @@ async def serve(
     header_seconds: float = 0.0,
     connections: int = 0,
 ) -> Serving:
-    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `join` enrols one, `position` is
+    """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `join` enrols one, `bundles` are what machines run their
+    agents from, `position` is
     the id of the last event, `metrics` and `render` are what is measured and how it is shown, `hosts` are further names that the
     server answers to, `connections` is how many may be open at once (0: as many as this process can have). Raises
     CannotListen."""
@@ -85,7 +88,15 @@ async def serve(
     if not is_loopback(host):
         names += [host, socket.gethostname()]
     app = build(
-        plane, tokens, connect=connect, join=join, position=position, hosts=names, metrics=metrics, render=render
+        plane,
+        tokens,
+        connect=connect,
+        join=join,
+        bundles=bundles,
+        position=position,
+        hosts=names,
+        metrics=metrics,
+        render=render,
     )
     runner = Runner(
         app,
@@ -139,6 +150,7 @@ async def serve_plane(
         port=port,
         connect=shell.hub.connect,
         join=shell.hub.credentials.enrol,
+        bundles=plane.bundles,
         position=lambda: shell.watch.published,
         hosts=hosts,
         metrics=shell.metrics,
