@@ -106,9 +106,9 @@ FAULTS = (
     ),
     Fault(
         "a rebuilt world forgets the order of arrival",
-        "core/apply.py",
-        "        node.admission.waiting = dict(sorted(node.admission.waiting.items()))",
-        "        node.admission.waiting = dict(sorted(node.admission.waiting.items(), reverse=True))",
+        "core/admission.py",
+        "        self.waiting = OrderedDict(sorted(self.waiting.items()))",
+        "        self.waiting = OrderedDict(sorted(self.waiting.items(), reverse=True))",
         "tests/sim/test_walk.py",
     ),
     Fault(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from styx.core import ids
+from styx.core.queues import Shape
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, Priority, TaskSpec
 from styx.core.states import JobState, NodeState, Outcome, TaskState
@@ -229,7 +230,7 @@ def test_an_agent_is_shown_with_what_is_free() -> None:
     task = live_task(task_row())
     for serial in (1, 2):
         demand = Resources(3_000, accelerators=(("A100", 1),))
-        place.held[serial] = Attempt(serial, task, 0, 1, place, AT)
+        place.held[serial] = Attempt(serial, task, Shape(0, 1, demand, ()), 0, 1, place, AT)
         place.admission.arrive(serial, demand)
     place.admission.admit(1)
     place.held[1].started_at = AT

@@ -114,9 +114,9 @@ FAULTS = [
     ("losses are forgiven for ever", "core/on_attempt.py", "        if lost <= spec.max_lost:", "        if lost:"),
     (
         "a rebuilt world forgets the order of arrival",
-        "core/apply.py",
-        "        node.admission.waiting = dict(sorted(node.admission.waiting.items()))",
-        "        node.admission.waiting = dict(sorted(node.admission.waiting.items(), reverse=True))",
+        "core/admission.py",
+        "        self.waiting = OrderedDict(sorted(self.waiting.items()))",
+        "        self.waiting = OrderedDict(sorted(self.waiting.items(), reverse=True))",
     ),
     (
         "a reservation is ignored by those it is kept from",

@@ -15,12 +15,12 @@ from styx.store.statements import SQL, for_rows, parse
 # These read all of a small table, or the first rows of a big one in its own order.
 WALKS = {
     "nodes", "marks", "tokens", "oldest_ended", "oldest_events", "dropped_jobs", "forsake_staged", "renew",
-    "drop_credentials",
+    "drop_credentials", "instances", "all_instances", "refusals",
 }  # fmt: skip
 # These sort: what a rebuild tells and what is live have an order that no index keeps.
 SORTS = {
     "attempts_of_job", "spans_of_job", "spans_of_task", "live_jobs", "jobs_live", "jobs_live_named", "find_jobs",
-    "ended_counts", "spanned_tasks", "swept_segments", "fates",
+    "ended_counts", "spanned_tasks", "swept_segments", "fates", "refusals",
 }  # fmt: skip
 
 

@@ -163,8 +163,8 @@ def recall(turn: Turn) -> None:
             continue
         attempt = world.attempts[head]
         still_since = max(queues.moved.get(identifier, 0), attempt.assigned_at)
-        shape = attempt.task.shape
-        if head == asked or shape is None or not node.connected or turn.now - still_since < after:
+        shape = attempt.shape
+        if head == asked or not node.connected or turn.now - still_since < after:
             continue
         if _elsewhere(world, shape) or _before(world, node, shape, job_key(attempt.task.job)):
             recall_waiting(turn, node)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from heapq import heappush
 from typing import Any
 
-from styx.core.admission import Admission
+from styx.core.apply_node import APPLY_NODE
+from styx.core.instance import share
+from styx.core.queues import Shape
 from styx.core.records import (
     AttemptAdmitted,
     AttemptAssigned,
@@ -25,21 +27,16 @@ from styx.core.records import (
     JobEnded,
     JobRevived,
     JobUnstagedRecord,
-    NodeLinked,
-    NodeLost,
-    NodeReserved,
-    NodeShifted,
-    NodeSuspected,
     Record,
     SpansEnded,
     SpansReset,
     TasksReady,
     TasksStaged,
 )
-from styx.core.states import NodeState, Outcome, TaskState
+from styx.core.states import Outcome, TaskState
 from styx.core.timers import BACKOFF, DEADLINE
 from styx.core.transitions import allowed
-from styx.core.world import Attempt, Job, Node, Task, World, failure_mark
+from styx.core.world import Attempt, Job, Task, World, failure_mark
 from styx.errors import StyxError
 
 __all__ = ["APPLY", "EXIT_TIMED_OUT", "BrokenInvariant", "apply", "forget_job", "line_up", "raise_serials"]
@@ -159,8 +156,17 @@ def _tasks_ready(world: World, record: TasksReady) -> None:
             counts[_PENDING] -= count
             counts[_READY] += count
         if task.shape is None:
-            task.shape = queues.shape(job.spec.priority, task.spec.resources, task.spec.labels)
+            _take_shape(world, task)
         queues.push_task(task, record.at)
+
+
+def _take_shape(world: World, task: Task) -> Shape:
+    """Intern the shapes of a task's alternatives; returns the first."""
+    priority, spec, intern = task.job.spec.priority, task.spec, world.queues.shape
+    task.shape = intern(priority, spec.resources, spec.labels)
+    if spec.others:
+        task.more = tuple(intern(priority, other.resources, other.labels) for other in spec.others)
+    return task.shape
 
 
 def _attempt_assigned(world: World, record: AttemptAssigned) -> None:
@@ -172,7 +178,10 @@ def _attempt_assigned(world: World, record: AttemptAssigned) -> None:
     if numbers is None:
         numbers = task.numbers = _column(task)
     numbers[index] = record.number
-    attempt = Attempt(record.attempt, task, index, record.number, node, record.at)
+    shape = task.shape or _take_shape(world, task)  # rebuilt from the tables, readiness is not kept
+    if record.choice:
+        shape = task.more[record.choice - 1]
+    attempt = Attempt(record.attempt, task, shape, index, record.number, node, record.at)
     world.attempts[record.attempt] = attempt
     world.last_attempt = max(world.last_attempt, record.attempt)
     live = task.live
@@ -180,12 +189,17 @@ def _attempt_assigned(world: World, record: AttemptAssigned) -> None:
         live = task.live = {}
     live[index] = record.attempt
     node.held[record.attempt] = attempt
-    node.admission.arrive(record.attempt, task.spec.resources)
-    shape = task.shape
-    if shape is None:  # rebuilt from the tables, where readiness is not kept
-        shape = task.shape = world.queues.shape(task.job.spec.priority, task.spec.resources, task.spec.labels)
+    node.admission.arrive(record.attempt, shape.resources)
+    instance = node.instance
+    if instance is not None:
+        instance.advance(record.at)
+        instance.load(record.job, share(shape.resources, instance.offer.resources))
+        instance.idle_since = 0
     task.job.usage += shape.weight
     world.queues.take(shape, task, index)
+    if task.more and task.shape is not None:
+        for other in (task.shape, *task.more):
+            world.queues.take(other, task, index)
     world.queues.usage_changed(task.job)
 
 
@@ -222,10 +236,14 @@ def _attempt_ended(world: World, record: AttemptEnded) -> None:
         took = max(0.05, record.at - record.started) if record.started else 0.05
         node.pace = took if not node.pace else node.pace * 0.9 + took * 0.1
     world.queues.node_changed(node.id)
-    shape = task.shape
-    if shape is not None:
-        job.usage -= shape.weight
-        world.queues.usage_changed(job)
+    shape, instance = attempt.shape, node.instance
+    if instance is not None:
+        instance.advance(record.at)
+        instance.load(record.job, -share(shape.resources, instance.offer.resources))
+        if not node.held:
+            instance.idle_since = record.at
+    job.usage -= shape.weight
+    world.queues.usage_changed(job)
     if record.outcome == Outcome.LOST:
         if task.losses is None:
             task.losses = _column(task)
@@ -262,8 +280,7 @@ def _elements_due(world: World, record: ElementsDue) -> None:
         if task.due is not None:
             task.due.pop(index, None)
         if task.shape is None:
-            spec = task.spec
-            task.shape = world.queues.shape(task.job.spec.priority, spec.resources, spec.labels)
+            _take_shape(world, task)
         world.queues.push(task, index, 0)
 
 
@@ -357,55 +374,6 @@ def _job_ended(world: World, record: JobEnded) -> None:
     forget_job(world, world.jobs[record.job])
 
 
-def _node_linked(world: World, record: NodeLinked) -> None:
-    node = world.nodes.get(record.node)
-    if node is None:
-        node = world.nodes[record.node] = Node(record.node)
-        world.by_agent[record.agent] = record.node
-        world.last_node = max(world.last_node, record.node)
-        node.admission = Admission(record.capacity)
-    else:
-        node.admission.resize(node.capacity, record.capacity)
-    node.agent = record.agent
-    node.name = record.name
-    node.host = record.host
-    node.boot = record.boot
-    node.version = record.version
-    node.capacity = record.capacity
-    node.labels = dict(record.labels)
-    node.state = NodeState.UP
-    node.connected = True
-    node.lost = False
-    node.suspect_at = 0
-    node.seen_at = record.at
-    world.queues.node_changed(node.id)
-
-
-def _node_suspected(world: World, record: NodeSuspected) -> None:
-    node = world.nodes[record.node]
-    node.connected = False
-    node.suspect_at = record.at
-
-
-def _node_lost(world: World, record: NodeLost) -> None:
-    node = world.nodes[record.node]
-    node.connected = False
-    node.lost = True
-
-
-def _node_shifted(world: World, record: NodeShifted) -> None:
-    node = world.nodes[record.node]
-    node.state = record.state
-    if record.state == NodeState.GONE:
-        node.connected = False
-    world.queues.node_changed(node.id)
-
-
-def _node_reserved(world: World, record: NodeReserved) -> None:
-    world.nodes[record.node].reserved = record.shape
-    world.queues.node_changed(record.node)
-
-
 APPLY: dict[type, Callable[[World, Any], None]] = {
     TasksStaged: _tasks_staged,
     JobUnstagedRecord: _job_unstaged,
@@ -422,9 +390,5 @@ APPLY: dict[type, Callable[[World, Any], None]] = {
     JobCancelling: _job_cancelling,
     JobRevived: _job_revived,
     JobEnded: _job_ended,
-    NodeLinked: _node_linked,
-    NodeSuspected: _node_suspected,
-    NodeLost: _node_lost,
-    NodeShifted: _node_shifted,
-    NodeReserved: _node_reserved,
+    **APPLY_NODE,
 }

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from styx.core.fit import Labels, mismatch, missing
 from styx.core.graph import task_path
+from styx.core.offers import Catalog
+from styx.core.ranking import ranked
 from styx.core.resources import Resources
-from styx.core.spec import JobSpec
+from styx.core.spec import Choice, JobSpec
 from styx.core.states import NodeState
 from styx.core.wording import listed, resources_text
 from styx.core.world import Node, World
@@ -17,13 +19,16 @@ from styx.errors import Problem
 
 __all__ = ["check_fit", "could_ever_fit", "known_places", "misfit"]
 
+NOTHING = Catalog()
+
 _MAX_PROBLEMS = 100
 _SHOWN_VALUES = 5
 
 
 def known_places(world: World) -> list[Node]:
     """All nodes that are or may be back, in the order of their serials."""
-    return [node for _, node in sorted(world.nodes.items()) if node.state != NodeState.GONE]
+    leaving = {NodeState.GONE, NodeState.RELEASING}
+    return [node for _, node in sorted(world.nodes.items()) if node.state not in leaving]
 
 
 def could_ever_fit(world: World, resources: Resources, labels: Labels = ()) -> list[Node]:
@@ -31,18 +36,21 @@ def could_ever_fit(world: World, resources: Resources, labels: Labels = ()) -> l
     return [node for node in known_places(world) if mismatch(node, resources, labels) is None]
 
 
-def check_fit(world: World, spec: JobSpec) -> list[Problem]:
-    """One problem for each task that no known place could ever hold; none when no place is known."""
+def check_fit(world: World, spec: JobSpec, catalog: Catalog = NOTHING) -> list[Problem]:
+    """One problem for each task that no known place could ever hold, and for which nothing that fits can be brought up; none
+    when no place is known at all."""
     places = known_places(world)
     problems: list[Problem] = []
-    if not places:
+    if not places and not catalog.usable:
         return problems
-    judged: dict[tuple[Resources, Labels], tuple[str, str] | None] = {}
+    judged: dict[tuple[object, ...], tuple[str, str] | None] = {}
     for task in spec.tasks:
-        ident = (task.resources, task.labels)
+        ident = (task.resources, task.labels, task.others, task.spot, task.max_hourly)
         if ident not in judged:
-            fits = any(mismatch(node, task.resources, task.labels) is None for node in places)
-            judged[ident] = None if fits else misfit(places, task.resources, task.labels)
+            choices = task.choices
+            fits = any(mismatch(node, one.resources, one.labels) is None for one in choices for node in places)
+            fits = fits or bool(ranked(catalog, choices, task.ordered, 1, lambda offer: False))
+            judged[ident] = None if fits else _nowhere(places, choices[0], catalog)
         wrong = judged[ident]
         if wrong is not None:
             reason, hint = wrong
@@ -50,6 +58,13 @@ def check_fit(world: World, spec: JobSpec) -> list[Problem]:
             if len(problems) == _MAX_PROBLEMS:
                 break
     return problems
+
+
+def _nowhere(places: list[Node], choice: Choice, catalog: Catalog) -> tuple[str, str]:
+    reason, hint = ("wants what nobody offers", "") if not places else misfit(places, choice.resources, choice.labels)
+    if catalog.usable:
+        return f"{reason}, and no provider that can be used offers a machine for it", hint or "see `styx offers`"
+    return reason, hint
 
 
 def misfit(places: list[Node], resources: Resources, labels: Labels) -> tuple[str, str]:

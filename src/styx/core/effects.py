@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Accepted", "Effect", "ForgetAttempts", "RecallAttempts", "StartAttempts", "Step", "StopAttempts"]
+__all__ = [
+    "Accepted",
+    "Effect",
+    "EndInstances",
+    "EndMachines",
+    "ForgetAttempts",
+    "LaunchInstance",
+    "ListMachines",
+    "NodeEffect",
+    "PlaceEffect",
+    "RecallAttempts",
+    "StartAttempts",
+    "Step",
+    "StopAttempts",
+]
 
 from styx.core.ids import JobId
 from styx.core.records import Record
@@ -39,7 +53,50 @@ class ForgetAttempts(msgspec.Struct, frozen=True, gc=False):
     attempts: tuple[int, ...]
 
 
-Effect = StartAttempts | StopAttempts | RecallAttempts | ForgetAttempts
+class LaunchInstance(msgspec.Struct, frozen=True, gc=False):
+    """Have the provider bring up the machine of this node. `again`: it may have been called before, so look first where
+    repeating a call is not safe."""
+
+    node: int
+    again: bool = False
+
+
+class EndInstances(msgspec.Struct, frozen=True, gc=False):
+    """Have the provider end the machines of these nodes, all of one provider."""
+
+    provider: str
+    nodes: tuple[int, ...]
+
+
+class EndMachines(msgspec.Struct, frozen=True, gc=False):
+    """Have the provider end machines that no node stands for."""
+
+    provider: str
+    refs: tuple[str, ...]
+
+
+class ListMachines(msgspec.Struct, frozen=True, gc=False):
+    """Ask the provider for all machines of this incarnation."""
+
+    provider: str
+
+
+NodeEffect = StartAttempts | StopAttempts | RecallAttempts | ForgetAttempts
+"""An order to a node."""
+
+PlaceEffect = LaunchInstance | EndInstances | EndMachines | ListMachines
+"""An order to a provider."""
+
+Effect = (
+    StartAttempts
+    | StopAttempts
+    | RecallAttempts
+    | ForgetAttempts
+    | LaunchInstance
+    | EndInstances
+    | EndMachines
+    | ListMachines
+)
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):

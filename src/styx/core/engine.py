@@ -15,16 +15,23 @@ from styx.core.events import (
     AgentSuspected,
     AttemptsReported,
     CancelRequested,
+    CatalogKnown,
     Continued,
+    DownRequested,
     Event,
+    InstanceLaunched,
+    InstanceRefusedByCloud,
+    InstanceUnsure,
     JobStaged,
     JobSubmitted,
     JobUnstaged,
+    MachinesListed,
     PlacementDue,
     RetryRequested,
     TimerFired,
 )
 from styx.core.on_attempt import on_reported
+from styx.core.on_instance import on_catalog, on_down, on_launched, on_listed, on_refused, on_unsure
 from styx.core.on_job import (
     cancel_tasks,
     carry,
@@ -37,10 +44,13 @@ from styx.core.on_job import (
 from styx.core.on_node import lose_node, on_connected, on_drained, on_lost, on_suspected
 from styx.core.on_timer import on_timer
 from styx.core.placement import place
-from styx.core.records import NodeSuspected, Record
+from styx.core.places import Places
+from styx.core.records import InstanceDoubted, NodeSuspected, Record
 from styx.core.replay import admit_all, replay
 from styx.core.retry import on_retry
+from styx.core.scaling import scale
 from styx.core.settings import CoreSettings
+from styx.core.states import NodeState
 from styx.core.turn import Later, Turn
 from styx.core.world import World
 
@@ -54,11 +64,12 @@ class Engine:
     TimerFired. The caller commits a Step's records before it performs its effects or tells anybody its answer.
     """
 
-    __slots__ = ("_stepping", "_unfinished", "placement_due", "settings", "world")
+    __slots__ = ("_stepping", "_unfinished", "placement_due", "places", "settings", "world")
 
     def __init__(self, world: World | None = None, *, settings: CoreSettings | None = None) -> None:
         self.world = world or World()
         self.settings = settings or CoreSettings()
+        self.places = Places()
         self.placement_due = False
         self._unfinished: deque[Later] = deque()
         self._stepping = False
@@ -78,12 +89,14 @@ class Engine:
             raise RuntimeError("Engine.step was called from within Engine.step")
         self._stepping = True
         try:
-            turn = Turn(self.world, now, self.settings, self._unfinished)
+            turn = Turn(self.world, now, self.settings, self._unfinished, self.places)
             if type(event) is PlacementDue:
                 self.placement_due = place(turn, self.settings.step_limit)
+                if self.places.usable and not self.placement_due:
+                    scale(turn)
                 return Step(turn.records, turn.effects)
             answer = HANDLERS[type(event)](turn, event)
-            if turn.records or type(event) is TimerFired:
+            if turn.records or type(event) in {TimerFired, CatalogKnown}:
                 self.placement_due = True
             return Step(turn.records, turn.effects, answer)
         finally:
@@ -103,7 +116,10 @@ class Engine:
         raise_serials(world, serials)
         admit_all(world)
         for node in world.nodes.values():
-            apply(world, NodeSuspected(node.id, now))
+            if node.agent:
+                apply(world, NodeSuspected(node.id, now))
+            elif node.state == NodeState.REQUESTED:  # the cloud may have been asked
+                apply(world, InstanceDoubted(node.id, now))
         for job in world.jobs.values():
             self._unfinished.append(("cancel" if job.cancelling else "open", job.serial, 0, 0))
         self.placement_due = True
@@ -142,5 +158,11 @@ HANDLERS: dict[type, Callable[[Turn, Any], Answer]] = {
     AgentDrained: on_drained,
     AttemptsReported: on_reported,
     TimerFired: on_timer,
+    CatalogKnown: on_catalog,
+    InstanceLaunched: on_launched,
+    InstanceRefusedByCloud: on_refused,
+    InstanceUnsure: on_unsure,
+    MachinesListed: on_listed,
+    DownRequested: on_down,
     Continued: _on_continued,
 }

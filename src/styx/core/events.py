@@ -8,9 +8,12 @@ are milliseconds since the epoch as the shell counts them (never backwards), all
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from styx.core.ids import JobId
+from styx.core.offers import Catalog
 from styx.core.records import Record
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
@@ -24,16 +27,32 @@ __all__ = [
     "AttemptEnding",
     "AttemptsReported",
     "CancelRequested",
+    "CatalogKnown",
     "Continued",
+    "Count",
+    "DownRequested",
     "Event",
     "Held",
+    "InstanceLaunched",
+    "InstanceRefusedByCloud",
+    "InstanceUnsure",
     "JobStaged",
     "JobSubmitted",
     "JobUnstaged",
+    "MachineSeen",
+    "MachinesListed",
     "PlacementDue",
+    "Reason",
     "RetryRequested",
     "TimerFired",
 ]
+
+
+# What comes from a node is checked where it is decoded: no number that arithmetic or the store could not bear, no text without end.
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+Code = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
+Reason = Annotated[str, msgspec.Meta(max_length=64 << 10)]
+Result = Annotated[bytes, msgspec.Meta(max_length=4_096)]
 
 
 class JobStaged(msgspec.Struct, frozen=True, gc=False):
@@ -87,9 +106,9 @@ class RetryRequested(msgspec.Struct, frozen=True, gc=False):
 class Held(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An attempt that a node says it holds."""
 
-    attempt: int
+    attempt: Count
     state: int  # 0 queued, 1 running, 2 ended and not yet acknowledged
-    ran: int = 0  # milliseconds since its start
+    ran: Count = 0  # milliseconds since its start
 
 
 class AgentConnected(msgspec.Struct, frozen=True, gc=False):
@@ -129,16 +148,16 @@ class AgentDrained(msgspec.Struct, frozen=True, gc=False):
 class AttemptEnding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """How one attempt ended, as its node reports it."""
 
-    attempt: int
+    attempt: Count
     outcome: Outcome
-    code: int = 0  # exit code, 128+n for signal n
-    ran: int = 0  # from start to end
-    ago: int = 0  # from the end to the report
-    reason: str = ""
-    result: bytes = b""
-    stdout: int = 0  # bytes of output in all, the terminal marker of each stream
-    stderr: int = 0
-    pid: int = 0
+    code: Code = 0  # exit code, 128+n for signal n
+    ran: Count = 0  # from start to end
+    ago: Count = 0  # from the end to the report
+    reason: Reason = ""
+    result: Result = b""
+    stdout: Count = 0  # bytes of output in all, the terminal marker of each stream
+    stderr: Count = 0
+    pid: Count = 0
 
 
 class AttemptsReported(msgspec.Struct, frozen=True, gc=False):
@@ -148,6 +167,63 @@ class AttemptsReported(msgspec.Struct, frozen=True, gc=False):
     node: int
     started: tuple[int, ...] = ()
     ended: tuple[AttemptEnding, ...] = ()
+
+
+class CatalogKnown(msgspec.Struct, frozen=True):
+    """What may be brought up from now on, at which prices. Not kept: the shell says it at each start."""
+
+    catalog: Catalog
+
+
+class InstanceLaunched(msgspec.Struct, frozen=True, gc=False):
+    """The cloud has named the machine of this node."""
+
+    node: int
+    ref: str
+
+
+class InstanceRefusedByCloud(msgspec.Struct, frozen=True, gc=False):
+    """The cloud said no; nothing was created. `kind` as in `styx.providers.base.Kind`, `retry_after` in milliseconds."""
+
+    node: int
+    kind: str
+    detail: str
+    retry_after: int = 0
+
+
+class InstanceUnsure(msgspec.Struct, frozen=True, gc=False):
+    """Whether the cloud has brought up the machine of this node is not known."""
+
+    node: int
+    detail: str
+
+
+class MachineSeen(msgspec.Struct, frozen=True, gc=False):
+    """One machine in a listing. `ended`: it is gone for good. `launched_at` 0: the cloud does not say."""
+
+    ref: str
+    token: str
+    ended: bool
+    launched_at: int = 0
+    detail: str = ""
+
+
+class MachinesListed(msgspec.Struct, frozen=True, gc=False):
+    """What a provider listed of this incarnation; `asked_at` is when the question went out. Only a complete listing proves that
+    something is not there."""
+
+    provider: str
+    asked_at: int
+    complete: bool
+    machines: tuple[MachineSeen, ...]
+
+
+class DownRequested(msgspec.Struct, frozen=True, gc=False):
+    """A person wants these nodes' machines ended; with `force` what runs there is not waited for. Answered with how many."""
+
+    nodes: tuple[int, ...]
+    force: bool = False
+    reason: str = ""
 
 
 class TimerFired(msgspec.Struct, frozen=True, gc=False):
@@ -174,6 +250,12 @@ Event = (
     | AgentDrained
     | AttemptsReported
     | TimerFired
+    | CatalogKnown
+    | InstanceLaunched
+    | InstanceRefusedByCloud
+    | InstanceUnsure
+    | MachinesListed
+    | DownRequested
     | Continued
     | PlacementDue
 )

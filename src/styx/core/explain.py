@@ -128,7 +128,7 @@ def _assigned(case: _Case) -> Reason:
         return Reason("assigned", f"{node.name!r} has it and is about to start it", (since, *case.history))
     before = list(node.admission.waiting).index(attempt.id)
     reason = f"it was sent ahead to {node.name!r} and waits there for room, behind {count_text(before, 'other')}"
-    free = f"free there: {resources_text(node.admission.free, case.task.spec.resources)}"
+    free = f"free there: {resources_text(node.admission.free, attempt.shape.resources)}"
     return Reason("assigned", reason, (since, free), ("it starts when something ends there, or is asked back",))
 
 

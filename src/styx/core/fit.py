@@ -22,12 +22,26 @@ from styx.core.states import NodeState
 if TYPE_CHECKING:
     from styx.core.world import Node
 
-__all__ = ["Obstacle", "fits_now", "least", "mismatch", "missing", "obstacle", "stands_aside", "usable"]
+__all__ = [
+    "SPOT",
+    "Obstacle",
+    "fits_now",
+    "least",
+    "mismatch",
+    "missing",
+    "obstacle",
+    "stands_aside",
+    "suits",
+    "usable",
+]
 
 _UP = NodeState.UP
 _CPUS, _MEMORY, _DISK = attrgetter("cpus"), attrgetter("memory"), attrgetter("disk")
 
 Labels = tuple[tuple[str, str], ...]
+
+SPOT = ("spot", "true")
+"""A task with this label bears to be put on machines that the cloud may take back; it does not ask for one."""
 
 
 class Obstacle(Enum):
@@ -44,10 +58,17 @@ class Obstacle(Enum):
 
 def mismatch(node: Node, resources: Resources, labels: Labels) -> Obstacle | None:
     """Why the node could never hold such a task, as it is now: LABELS, CAPACITY, or None when it could."""
-    for name, value in labels:
-        if node.labels.get(name) != value:
-            return Obstacle.LABELS
+    if not suits(node, labels):
+        return Obstacle.LABELS
     return None if resources.fits(node.capacity) else Obstacle.CAPACITY
+
+
+def suits(node: Node, labels: Labels) -> bool:
+    """Whether the node carries the labels, and lets such a task in: a node with taints takes only what carries one of them."""
+    for pair in labels:
+        if node.labels.get(pair[0]) != pair[1] and pair != SPOT:
+            return False
+    return not node.taints or not node.taints.isdisjoint(labels)
 
 
 def usable(node: Node) -> bool:
@@ -62,9 +83,8 @@ def fits_now(node: Node, shape: Shape, shapes: Sequence[Shape]) -> bool:
         return False
     if not node.connected or node.state is not _UP:
         return False
-    for name, value in shape.labels:
-        if node.labels.get(name) != value:
-            return False
+    if (shape.labels or node.taints) and not suits(node, shape.labels):
+        return False
     return node.reserved < 0 or stands_aside(node, shape, shapes)
 
 

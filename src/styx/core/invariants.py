@@ -32,7 +32,9 @@ def check(world: World) -> None:
     _require(live == world.live, f"world.live is {world.live}, the jobs say {live}")
     _require(counts == world.counts, f"world.counts are {world.counts}, the jobs say {counts}")
     _require({job.id: s for s, job in world.jobs.items()} == world.by_id, "by_id differs from jobs")
-    _require({n.agent: s for s, n in world.nodes.items()} == world.by_agent, "by_agent differs from nodes")
+    _require({n.agent: s for s, n in world.nodes.items() if n.agent} == world.by_agent, "by_agent differs from nodes")
+    tokens = {n.instance.token: s for s, n in world.nodes.items() if n.instance is not None}
+    _require(tokens == world.by_token, "by_token differs from nodes")
     for node in world.nodes.values():
         _check_node(world, node)
     held = sum(len(node.held) for node in world.nodes.values())
@@ -51,8 +53,7 @@ def _check_job(world: World, job: Job) -> None:
     for task in job.tasks:
         counts = [a + b for a, b in zip(counts, _check_task(world, task, name), strict=True)]
         opened += task.open
-        if task.live and task.shape is not None:
-            usage += task.shape.weight * len(task.live)
+        usage += sum(world.attempts[serial].shape.weight for serial in (task.live or {}).values())
     _require(opened == job.open, f"{name}: open is {job.open}, its tasks say {opened}")
     _require(job.open > 0, f"{name} has ended but is still in memory")
     _require(counts == job.counts, f"{name}: counts are {job.counts}, its tasks say {counts}")

@@ -5,27 +5,34 @@ Level, not edge: at each hello the agent says all that it holds, and the differe
 
 from __future__ import annotations
 
-from styx.core.effects import Answer, ForgetAttempts, StartAttempts, StopAttempts
+from styx.core.effects import Answer, EndInstances, ForgetAttempts, StartAttempts, StopAttempts
 from styx.core.events import AgentConnected, AgentDrained, AgentLost, AgentSuspected, Held
 from styx.core.on_attempt import lose
 from styx.core.placement import admit
-from styx.core.records import AttemptStarted, NodeLinked, NodeLost, NodeShifted, NodeSuspected
+from styx.core.records import AttemptStarted, InstanceRefused, NodeLinked, NodeLost, NodeShifted, NodeSuspected
+from styx.core.refusals import AFTER
 from styx.core.states import NodeState
 from styx.core.timers import MASS_LOSS
 from styx.core.turn import Turn
-from styx.core.world import Node
+from styx.core.wording import resources_text
+from styx.core.world import Node, World
 
 __all__ = ["lose_node", "on_connected", "on_drained", "on_lost", "on_suspected"]
 
 QUEUED, RUNNING, ENDED = 0, 1, 2
 
+POOL = "pool"
+"""The label that only the server sets (`runtime.peers`); of a machine's own token it is the token of its instance."""
+
+_NO_SIGN = {NodeState.GONE, NodeState.RELEASING}  # nodes whose silence says nothing about the network
+
 
 def on_connected(turn: Turn, event: AgentConnected) -> Answer:
     """Answers with the node's serial."""
     world = turn.world
-    serial = world.by_agent.get(event.agent, world.last_node + 1)
+    serial = _instance_of(world, event) or world.by_agent.get(event.agent, world.last_node + 1)
     node = world.nodes.get(serial)
-    rebooted = node is not None and node.boot != event.boot
+    rebooted = node is not None and bool(node.boot) and node.boot != event.boot
     turn.record(
         NodeLinked(
             serial,
@@ -45,7 +52,31 @@ def on_connected(turn: Turn, event: AgentConnected) -> Answer:
             lose(turn, attempt, "the machine or the process that held it has restarted")
     _reconcile(turn, node, event.held)
     admit(turn, node)
+    if node.instance is not None:
+        _arrived(turn, node)
     return serial
+
+
+def _instance_of(world: World, event: AgentConnected) -> int:
+    """The node whose machine this agent runs on, by the pool of the token that was made for it; 0: no provider's."""
+    for name, value in event.labels:
+        if name == POOL:
+            return world.by_token.get(value, 0)
+    return 0
+
+
+def _arrived(turn: Turn, node: Node) -> None:
+    """The agent of a machine that a provider brought up is here."""
+    instance = node.instance
+    assert instance is not None
+    if node.state == NodeState.GONE:  # it was thought gone, and costs
+        turn.record(NodeShifted(node.id, NodeState.RELEASING, turn.now, "it came back after it was thought gone"))
+        if instance.ref:
+            turn.effect(EndInstances(instance.offer.provider, (node.id,)))
+    elif not instance.offer.resources.fits(node.capacity):
+        detail = f"it came up with less than it is said to have: {resources_text(node.capacity)}"
+        until = turn.now + AFTER["invalid"]
+        turn.record(InstanceRefused(0, instance.job, instance.offer, "invalid", detail, until, turn.now))
 
 
 def _reconcile(turn: Turn, node: Node, held: tuple[Held, ...]) -> None:
@@ -100,7 +131,7 @@ def on_lost(turn: Turn, event: AgentLost) -> Answer:
 def braked(turn: Turn, node: Node) -> bool:
     """Whether this node vanished together with so many that the network is the likelier cause (DESIGN 6.3)."""
     settings = turn.settings
-    known = [other for other in turn.world.nodes.values() if other.state != NodeState.GONE]
+    known = [other for other in turn.world.nodes.values() if other.agent and other.state not in _NO_SIGN]
     together = [
         other
         for other in known

@@ -1,4 +1,5 @@
-"""What is due when a timer fires: ends of backoffs, deadlines, reservations, recalls, the end of the mass-loss brake."""
+"""What is due when a timer fires: ends of backoffs, deadlines, reservations, recalls, the end of the mass-loss brake,
+looking after machines."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from styx.core.on_node import lose_node
 from styx.core.placement import recall
 from styx.core.records import ElementsDue
 from styx.core.states import TaskState
-from styx.core.timers import BACKOFF, DEADLINE, MASS_LOSS, RECALL
+from styx.core.tending import tend
+from styx.core.timers import BACKOFF, DEADLINE, MASS_LOSS, RECALL, TEND
 from styx.core.turn import Turn
 from styx.core.world import World
 
@@ -23,7 +25,7 @@ def on_timer(turn: Turn, event: TimerFired) -> Answer:
     world = turn.world
     timers = world.timers
     due: list[tuple[int, int, int]] = []
-    recalling = False
+    recalling = tending = False
     room = turn.settings.step_limit
     while timers and timers[0][0] <= turn.now and room:
         _, kind, serial, ordinal, index = heappop(timers)
@@ -40,12 +42,16 @@ def on_timer(turn: Turn, event: TimerFired) -> Answer:
                 lose_node(turn, node)
         elif kind == RECALL:
             recalling = True
+        elif kind == TEND:
+            tending = True
     # Looked at last: a deadline that came due in the same moment may have ended the wait already.
     elements = tuple(element for element in sorted(set(due)) if _backoff_over(world, *element, turn.now))
     if elements:
         turn.record(ElementsDue(elements))
     if recalling:
         recall(turn)
+    if tending:
+        tend(turn)
     return None
 
 

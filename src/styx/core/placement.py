@@ -26,11 +26,12 @@ from styx.core.frontier import Frontier
 from styx.core.queues import Line, Shape, job_key
 from styx.core.records import AttemptAdmitted, AttemptAssigned
 from styx.core.reservation import found_no_place, give_up, give_up_moot
+from styx.core.states import TaskState
 from styx.core.turn import Turn
 
 if TYPE_CHECKING:
     from styx.core.resources import Resources
-    from styx.core.world import Job, Node
+    from styx.core.world import Job, Node, Task
 
 __all__ = ["admit", "place", "recall"]
 
@@ -129,8 +130,12 @@ class _Pass:
                     self._bring_in(order, lines, what)
                 continue
             mine = lines[what.serial]
-            _, _, line = mine[0]
+            position, _, line = mine[0]
             shape = line.shape
+            task = what.tasks[position >> _INDEX_BITS]
+            if task.more and task.states[position & _INDEX_MASK] != TaskState.READY:
+                self._moved_on(order, mine, what, rank)  # another of its alternatives found a place in this pass
+                continue
             found = self._find(shape)
             if found is None:
                 heappop(mine)
@@ -148,6 +153,25 @@ class _Pass:
             else:
                 heappop(order)
         return self._looks < 0
+
+    def _moved_on(
+        self,
+        order: list[tuple[int, int, Shape | Job]],
+        mine: list[tuple[int, int, Line]],
+        job: Job,
+        rank: int,
+    ) -> None:
+        """The first of a job's lines names what is not READY any more: look where the line goes on."""
+        _, _, line = mine[0]
+        position = line.peek()
+        if position < 0:
+            heappop(mine)
+        else:
+            heapreplace(mine, (position, line.shape.key, line))
+        if mine:
+            heapreplace(order, (job_key(job), rank, job))
+        else:
+            heappop(order)
 
     def _bring_in(
         self,
@@ -287,7 +311,8 @@ class _Pass:
         task, index = line.job.tasks[position >> _INDEX_BITS], position & _INDEX_MASK
         attempt = world.last_attempt + 1
         number = task.numbers[index] + 1 if task.numbers is not None else 1
-        turn.record(AttemptAssigned(attempt, line.job.serial, task.ordinal, index, number, node.id, turn.now))
+        choice = _choice(task, line.shape) if task.more else 0
+        turn.record(AttemptAssigned(attempt, line.job.serial, task.ordinal, index, number, node.id, turn.now, choice))
         if candidates is not None:
             turn.record(AttemptAdmitted(attempt))
             world.queues.load[node.id] = len(node.admission.admitted)
@@ -305,3 +330,9 @@ class _Pass:
         if line.shape.key in world.queues.reserved:
             give_up(turn, line.shape)
             self._again = True
+
+
+def _choice(task: Task, shape: Shape) -> int:
+    """Which of the task's alternatives stands in this shape, or stood in one like it before that was retired."""
+    alike = ((one.resources, one.labels) for one in (task.shape, *task.more) if one is not None)
+    return next(at for at, one in enumerate(alike) if one == (shape.resources, shape.labels))

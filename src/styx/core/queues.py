@@ -177,17 +177,22 @@ class ReadyQueues:
 
     def push_task(self, task: Task, now: int) -> None:
         """All READY elements of the task wait from now on: one entry, however many they are."""
-        line = self._line(task)
+        line = self._line(task, task.shape)
         heappush(line.ranges, task.ordinal << _INDEX_BITS)
         self._enter(line)
+        for shape in task.more:  # named in each of its shapes: the first that finds a place makes the others stale
+            line = self._line(task, shape)
+            heappush(line.ranges, task.ordinal << _INDEX_BITS)
+            self._enter(line)
 
     def push(self, task: Task, index: int, now: int) -> None:
         """One element came back; it goes to the front part of its job's line."""
-        line = self._line(task)
-        if line.front is None:
-            line.front = []
-        heappush(line.front, task.ordinal << _INDEX_BITS | index)
-        self._enter(line)
+        for shape in (task.shape, *task.more):
+            line = self._line(task, shape)
+            if line.front is None:
+                line.front = []
+            heappush(line.front, task.ordinal << _INDEX_BITS | index)
+            self._enter(line)
 
     def head(self, shape: Shape) -> tuple[Task, int] | None:
         """The next READY element of the shape by fairness, or None when nothing waits."""
@@ -320,11 +325,11 @@ class ReadyQueues:
         """The same shape, or its successor when it was retired and a task still names it."""
         return self.shape(shape.priority, shape.resources, shape.labels) if shape.retired else shape
 
-    def _line(self, task: Task) -> Line:
+    def _line(self, task: Task, shape: Shape | None) -> Line:
         job = task.job
-        if task.shape is None:
+        if shape is None:
             raise AssertionError(f"task {task.ordinal} of job {job.serial} is ready and has no shape")
-        shape = self._current(task.shape)
+        shape = self._current(shape)
         line = shape.lines.get(job.serial)
         if line is None:
             first = self._first.get(job.serial)

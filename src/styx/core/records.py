@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from styx.core.ids import JobId
+from styx.core.offers import Offer
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import JobState, NodeState, Outcome, TaskState
@@ -22,6 +23,11 @@ __all__ = [
     "AttemptEnded",
     "AttemptStarted",
     "ElementsDue",
+    "InstanceBound",
+    "InstanceCharged",
+    "InstanceDoubted",
+    "InstanceIntended",
+    "InstanceRefused",
     "JobAccepted",
     "JobCancelling",
     "JobEnded",
@@ -87,6 +93,7 @@ class AttemptAssigned(msgspec.Struct, frozen=True, gc=False, tag=True):
     number: int
     node: int
     at: int
+    choice: int = 0  # which alternative of its task the node was found by
 
 
 class AttemptAdmitted(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -208,6 +215,56 @@ class NodeShifted(msgspec.Struct, frozen=True, gc=False, tag=True):
     node: int
     state: NodeState
     at: int
+    reason: str = ""
+
+
+class InstanceIntended(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A machine is to be brought up. On disk before the cloud is called: what is called for is never forgotten. The node is
+    REQUESTED; `token` stands for it in the cloud; `job` is the one that it is brought up for, and pays while it is idle."""
+
+    node: int
+    token: str
+    offer: Offer
+    job: int
+    at: int
+
+
+class InstanceBound(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The cloud has named the machine: `ref`. A REQUESTED node is BOOTING from now on."""
+
+    node: int
+    ref: str
+    at: int
+
+
+class InstanceDoubted(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Derived: whether the machine was brought up is not known; the answer was lost, or the process that asked for it."""
+
+    node: int
+    at: int
+    detail: str = ""
+
+
+class InstanceRefused(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The cloud said no, and nothing was created: the node is GONE. Offers that the same answer is likely for are left alone
+    until `until`. `kind` is a `styx.providers.base.Kind`; `job` is the one that it was wanted for."""
+
+    node: int
+    job: int
+    offer: Offer
+    kind: str
+    detail: str
+    until: int
+    at: int
+
+
+class InstanceCharged(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """What the machine has cost since the last such record, up to `at`, by the jobs that pay: (job, micros). In a rebuild, node 0
+    stands for machines that are gone, and `shares` for all that was charged before."""
+
+    node: int
+    shares: tuple[tuple[int, int], ...]
+    at: int
 
 
 class NodeReserved(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -238,4 +295,9 @@ Record = (
     | NodeLost
     | NodeShifted
     | NodeReserved
+    | InstanceIntended
+    | InstanceBound
+    | InstanceRefused
+    | InstanceCharged
+    | InstanceDoubted
 )

@@ -7,6 +7,7 @@ from heapq import heappush
 
 from styx.core.apply import apply
 from styx.core.effects import Effect
+from styx.core.places import Places
 from styx.core.records import Record
 from styx.core.settings import CoreSettings
 from styx.core.world import World
@@ -20,13 +21,16 @@ Later = tuple[str, int, int, int]
 class Turn:
     """One step under way. Handlers read `world`, decide, and say so by `record` and `effect`."""
 
-    __slots__ = ("effects", "now", "records", "settings", "unfinished", "world")
+    __slots__ = ("effects", "now", "places", "records", "settings", "unfinished", "world")
 
-    def __init__(self, world: World, now: int, settings: CoreSettings, unfinished: deque[Later]) -> None:
+    def __init__(
+        self, world: World, now: int, settings: CoreSettings, unfinished: deque[Later], places: Places
+    ) -> None:
         self.world = world
         self.now = now
         self.settings = settings
         self.unfinished = unfinished
+        self.places = places
         self.records: list[Record] = []
         self.effects: list[Effect] = []
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from styx.core.offers import Offer
 from styx.core.resources import Resources
 
-__all__ = ["bytes_text", "count_text", "cpus_text", "listed", "parts", "resources_text", "time_text"]
+__all__ = ["bytes_text", "count_text", "cpus_text", "listed", "offer_text", "parts", "resources_text", "time_text"]
 
 _UNITS = (
     ("TB", 10**12),
@@ -54,6 +55,12 @@ def parts(resources: Resources, like: Resources | None = None) -> list[str]:
 
 def resources_text(resources: Resources, like: Resources | None = None) -> str:
     return listed(parts(resources, like)) or "nothing"
+
+
+def offer_text(offer: Offer) -> str:
+    """`m5.large in us-east-1a (aws, spot)`."""
+    where = offer.zone or offer.region
+    return f"{offer.instance_type}{f' in {where}' if where else ''} ({offer.provider}{', spot' if offer.spot else ''})"
 
 
 def listed(texts: Iterable[str], last: str = "and") -> str:

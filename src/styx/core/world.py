@@ -10,6 +10,7 @@ from array import array
 
 from styx.core.admission import Admission
 from styx.core.ids import JobId
+from styx.core.instance import Instance, Refusal
 from styx.core.queues import ReadyQueues, Shape
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
@@ -29,13 +30,15 @@ class Attempt:
         "index",
         "node",
         "number",
+        "shape",
         "started_at",
         "task",
     )
 
-    def __init__(self, identifier: int, task: Task, index: int, number: int, node: Node, at: int) -> None:
+    def __init__(self, identifier: int, task: Task, shape: Shape, index: int, number: int, node: Node, at: int) -> None:
         self.id = identifier
         self.task = task
+        self.shape = shape  # of the alternative by which it came to its node
         self.index = index
         self.number = number
         self.node = node
@@ -66,6 +69,7 @@ class Task:
         "job",
         "live",
         "losses",
+        "more",
         "needs",
         "numbers",
         "open",
@@ -84,6 +88,7 @@ class Task:
         self.spec = spec
         self.needs = needs
         self.shape: Shape | None = None  # interned when it becomes ready
+        self.more: tuple[Shape, ...] = ()  # of the further alternatives, likewise
         self.size = spec.array or 1
         self.states = bytearray(self.size)
         self.numbers: array[int] | None = None  # attempts given out, by element
@@ -114,6 +119,7 @@ class Job:
         "accepted_at",
         "cancel_reason",
         "cancelling",
+        "cost",
         "counts",
         "deadline_at",
         "elements",
@@ -141,6 +147,7 @@ class Job:
         self.open = 0  # elements that have not ended
         self.counts = [0] * len(TaskState)  # elements by state
         self.usage = 0  # weight of the attempts under way, for fairness
+        self.cost = 0  # micros that its machines have cost, as far as they are charged
         self.cancelling = False
         self.cancel_reason = ""
         self.failure = 0  # the smallest of its tasks' failure marks, 0: nothing failed the job
@@ -165,6 +172,7 @@ class Node:
         "held",
         "host",
         "id",
+        "instance",
         "labels",
         "lost",
         "name",
@@ -173,6 +181,7 @@ class Node:
         "seen_at",
         "state",
         "suspect_at",
+        "taints",
         "version",
     )
 
@@ -184,6 +193,8 @@ class Node:
         self.boot = ""
         self.version = ""
         self.labels: dict[str, str] = {}
+        self.taints: frozenset[tuple[str, str]] = frozenset()  # when there are any, a task must carry one of them
+        self.instance: Instance | None = None  # the machine that a provider brought up, or is to
         self.capacity = Resources(0)
         self.admission = Admission(self.capacity)  # what is free, and who waits there for it
         self.held: dict[int, Attempt] = {}  # every attempt given to it and not ended
@@ -203,6 +214,7 @@ class World:
         "attempts",
         "by_agent",
         "by_id",
+        "by_token",
         "counts",
         "jobs",
         "keys",
@@ -212,6 +224,7 @@ class World:
         "live",
         "nodes",
         "queues",
+        "refusals",
         "staged",
         "timers",
     )
@@ -224,6 +237,8 @@ class World:
         self.attempts: dict[int, Attempt] = {}
         self.nodes: dict[int, Node] = {}
         self.by_agent: dict[str, int] = {}
+        self.by_token: dict[str, int] = {}  # nodes that a provider brings up
+        self.refusals: dict[tuple[str, ...], Refusal] = {}  # what providers refused lately
         self.queues = ReadyQueues()
         self.timers: list[tuple[int, int, int, int, int]] = []  # heap of (due, kind, job, task, index)
         self.counts = [0] * len(TaskState)  # elements of live jobs by state

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from styx.core import ids
-from styx.core.effects import Effect, ForgetAttempts, RecallAttempts, StartAttempts, StopAttempts
+from styx.core.effects import Effect, ForgetAttempts, PlaceEffect, RecallAttempts, StartAttempts, StopAttempts
+from styx.core.queues import Shape
 from styx.core.records import Record
+from styx.core.resources import Resources
 from styx.core.world import Node, Task, World
 from styx.errors import StoreError
 from styx.protocol.messages import KEPT_FILES, Files, Forget, Recall, Run, ServerMessage, Spec, Start, Stop
@@ -31,7 +33,7 @@ _RUN_HELD = 64  # and in memory
 
 
 class Dispatch:
-    """`hub` is given once the loop that it feeds is there."""
+    """`hub` is given once the loop that it feeds is there, `places` if there are providers to carry out orders to."""
 
     hub: Hub
 
@@ -39,7 +41,8 @@ class Dispatch:
         self._world = world
         self._results = results
         self._secrets = secrets
-        self._specs: dict[tuple[int, int, str], tuple[Spec, int]] = {}
+        self.places: Callable[[PlaceEffect], None] = lambda effect: None
+        self._specs: dict[tuple[int, int, str, Resources], tuple[Spec, int]] = {}
         self._plain: dict[type, Callable[[tuple[int, ...]], ServerMessage]] = {
             StopAttempts: Stop,
             RecallAttempts: Recall,
@@ -51,6 +54,9 @@ class Dispatch:
         self._results.note(records)
         self._secrets.note(records)
         for effect in effects:
+            if isinstance(effect, PlaceEffect):
+                self.places(effect)
+                continue
             link = self.hub.link(effect.node)
             if link is None:
                 continue
@@ -70,24 +76,25 @@ class Dispatch:
         attempts = self._world.attempts
         node = self._world.nodes[effect.node]
         task: Task | None = None
+        shape: Shape | None = None
         runs: list[Run] = []
         for serial in effect.attempts:
             attempt = attempts.get(serial)
             if attempt is None:
                 continue  # it ended within the same turn, such as by the loss of its node
-            if attempt.task is not task or len(runs) >= _RUNS:
-                if task is not None:
-                    await self._send(link, node, task, runs)
-                task, runs = attempt.task, []
+            if attempt.task is not task or attempt.shape is not shape or len(runs) >= _RUNS:
+                if task is not None and shape is not None:
+                    await self._send(link, node, task, shape.resources, runs)
+                task, shape, runs = attempt.task, attempt.shape, []
             runs.append(Run(serial, attempt.index, attempt.number))
-        if task is not None:
-            await self._send(link, node, task, runs)
+        if task is not None and shape is not None:
+            await self._send(link, node, task, shape.resources, runs)
 
-    async def _send(self, link: Link, node: Node, task: Task, runs: list[Run]) -> None:
+    async def _send(self, link: Link, node: Node, task: Task, resources: Resources, runs: list[Run]) -> None:
         version = self._results.version(task)
         if version:
             await self._send_files(link, node, task, version)
-        spec, size = self._spec(node, task)
+        spec, size = self._spec(node, task, resources)
         if not task.spec.secrets:
             self.hub.send(node.id, Start(spec, tuple(runs)), size + _RUN_SIZE * len(runs), 200 + _RUN_HELD * len(runs))
             return
@@ -118,11 +125,11 @@ class Dispatch:
             link.files.clear()
         link.files[job, ordinal] = version
 
-    def _spec(self, node: Node, task: Task) -> tuple[Spec, int]:
+    def _spec(self, node: Node, task: Task, resources: Resources) -> tuple[Spec, int]:
         """What the attempts of a task share on this node, and about how many bytes it takes."""
         job, spec = task.job, task.spec
         workdir = spec.workdir or (job.spec.cwd if node.host == job.spec.host else "")
-        key = (job.serial, task.ordinal, workdir)
+        key = (job.serial, task.ordinal, workdir, resources)
         found = self._specs.get(key)
         if found is None:
             if len(self._specs) >= _CACHE:
@@ -136,12 +143,15 @@ class Dispatch:
                 spec.command,
                 spec.shell,
                 spec.array,
-                spec.resources,
+                resources,
                 spec.env,
                 workdir,
                 spec.timeout,
                 spec.grace,
                 spec.exclusive,
+                image=spec.image,
+                function=spec.function,
+                idempotent=spec.idempotent,
             )
             size = 256 + sum(map(len, spec.command)) + sum(len(name) + len(value) for name, value in spec.env)
             found = self._specs[key] = (made, size)

@@ -18,7 +18,10 @@
 | node.linked        | an agent connected                             | status UP, node                                             |
 | node.suspected     | nothing is heard of it                         | status SUSPECT, node                                        |
 | node.lost          | its lease is over                              | status LOST, node                                           |
-| node.shifted       | it drains, is back, or is gone                 | status: a NodeState, node                                   |
+| node.shifted       | it drains, is back, or is gone                 | status: a NodeState, node, reason                           |
+| instance.requested | a machine is to be brought up for a job        | status REQUESTED, node, reason: what, where and for how much|
+| instance.launched  | the cloud has named it                         | status BOOTING, node, reason: its name there                |
+| instance.refused   | the cloud said no; nothing was created         | status GONE, node, reason: what was asked, and the answer   |
 
 `status` is that of the job, element or node from now on; `index` is null where the task is no array; `attempt` counts the
 attempts of an element from 1. Staging, admission and reservations are internal and have no events.
@@ -35,6 +38,7 @@ from typing import Any
 
 import msgspec
 
+from styx.core.budget import money
 from styx.core.ids import JobId, join, text
 from styx.core.records import (
     AttemptAdmitted,
@@ -43,6 +47,11 @@ from styx.core.records import (
     AttemptEnded,
     AttemptStarted,
     ElementsDue,
+    InstanceBound,
+    InstanceCharged,
+    InstanceDoubted,
+    InstanceIntended,
+    InstanceRefused,
     JobAccepted,
     JobCancelling,
     JobEnded,
@@ -61,6 +70,7 @@ from styx.core.records import (
 )
 from styx.core.spec import TaskSpec
 from styx.core.states import Outcome, TaskState
+from styx.core.wording import offer_text
 from styx.core.world import World
 from styx.protocol.http import Event
 
@@ -85,6 +95,9 @@ TYPES = (
     "node.suspected",
     "node.lost",
     "node.shifted",
+    "instance.requested",
+    "instance.launched",
+    "instance.refused",
 )
 """The place of a type in this list is on disk: add new ones at the end only."""
 
@@ -105,12 +118,16 @@ TYPES = (
     _NODE_SUSPECTED,
     _NODE_LOST,
     _NODE_SHIFTED,
+    _REQUESTED,
+    _LAUNCHED,
+    _REFUSED,
 ) = range(len(TYPES))
 
 # The status that a type always has; the others carry theirs in the row.
 _IMPLIED = (
     "RUNNING", "CANCELLING", "RUNNING", "", "READY", "READY", "", "PENDING",
     "ASSIGNED", "RUNNING", "CANCELLING", "", "UP", "SUSPECT", "LOST", "",
+    "REQUESTED", "BOOTING", "GONE",
 )  # fmt: skip
 _TASK_STATES = tuple(state.name for state in TaskState)
 _OUTCOMES = tuple(outcome.name for outcome in Outcome)
@@ -163,6 +180,7 @@ class RowWriter:
         self.nodes: dict[int, str] = {}
         self.ended: dict[int, JobEnded] = {}
         self._attempts: dict[int, tuple[int, int, int, int, int]] = {}  # -> (job, task, index, number, node)
+        self._instances: dict[int, int] = {}  # nodes that were asked for -> the job that wanted them
         self._rows: list[Row] = []
         self._base = 0
         self._handlers: dict[type[Record], Callable[[Any], None]] = {
@@ -186,6 +204,11 @@ class RowWriter:
             NodeLost: self._lost,
             NodeShifted: self._shifted,
             NodeReserved: _nothing,
+            InstanceIntended: self._intended,
+            InstanceBound: self._bound,
+            InstanceRefused: self._refused,
+            InstanceDoubted: _nothing,
+            InstanceCharged: _nothing,
         }
 
     def recover(self) -> None:
@@ -194,6 +217,8 @@ class RowWriter:
             self.jobs[job.serial] = JobNames(job.id, [task.spec for task in job.tasks])
         for node in self._world.nodes.values():
             self.nodes[node.id] = node.name
+            if node.instance is not None and not node.instance.ref:
+                self._instances[node.id] = node.instance.job
         for a in self._world.attempts.values():
             self._attempts[a.id] = (a.task.job.serial, a.task.ordinal, a.index, a.number, a.node.id)
 
@@ -304,7 +329,27 @@ class RowWriter:
         self._node(_NODE_LOST, record.node, record.at)
 
     def _shifted(self, record: NodeShifted) -> None:
-        self._node(_NODE_SHIFTED, record.node, record.at, record.state.value)
+        late = record.at - self._base
+        self._rows.append(
+            (_NODE_SHIFTED, late, 0, -1, -1, 0, record.node, record.state.value, -1, None, 0, record.reason)
+        )
+
+    def _intended(self, record: InstanceIntended) -> None:
+        self.nodes[record.node] = record.token
+        self._instances[record.node] = record.job
+        what = f"{offer_text(record.offer)} at {money(record.offer.price)} an hour"
+        self._instance(_REQUESTED, record.node, record.job, record.at, what)
+
+    def _bound(self, record: InstanceBound) -> None:
+        self._instance(_LAUNCHED, record.node, self._instances.pop(record.node, 0), record.at, record.ref)
+
+    def _refused(self, record: InstanceRefused) -> None:
+        self._instances.pop(record.node, None)
+        reason = f"{offer_text(record.offer)}: {record.kind}: {record.detail}"
+        self._instance(_REFUSED, record.node, record.job, record.at, reason)
+
+    def _instance(self, kind: int, node: int, job: int, at: int, reason: str) -> None:
+        self._rows.append((kind, at - self._base, job, -1, -1, 0, node, None, -1, None, 0, reason))
 
     def _node(self, kind: int, node: int, at: int, status: str | None = None) -> None:
         row: Row = (kind, at - self._base, 0, -1, -1, 0, node)

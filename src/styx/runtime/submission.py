@@ -95,7 +95,7 @@ class Submissions:
         misfits: list[Problem] = []
         for first in range(0, len(spec.tasks), CHUNK):
             some = msgspec.structs.replace(spec, tasks=spec.tasks[first : first + CHUNK])
-            misfits += check_fit(self._loop.engine.world, some)
+            misfits += check_fit(self._loop.engine.world, some, self._loop.engine.places.catalog)
             await asyncio.sleep(0)
         if misfits:
             raise NoFit(misfits[:MAX_MISFITS])

@@ -8,6 +8,7 @@ What is sealed for one job opens for that job only. A vault without a folder (a 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import os
@@ -66,6 +67,11 @@ class Vault:
         """Equal for equal values, and of no use without the key to somebody who guesses at them."""
         key = await self._whole_key(make=True)
         return hmac.digest(key, b"fingerprint" + msgspec.msgpack.encode(sorted(values.items())), hashlib.sha256)
+
+    async def derive(self, purpose: str) -> str:
+        """A secret for one purpose, the same each time: 256 bits, as text that fits into a URL. Nobody can tell it without the key."""
+        digest = hmac.digest(await self._whole_key(make=True), b"derive" + purpose.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     async def _whole_key(self, *, make: bool) -> bytes:
         async with self._lock:

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from styx.core.ids import JobId
+from styx.core.offers import Offer
 from styx.core.records import Record
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import JobState, Outcome, TaskState
@@ -20,6 +21,7 @@ __all__ = [
     "Batch",
     "ElementsRow",
     "EventRow",
+    "InstanceRow",
     "JobRow",
     "NodeRow",
     "Opened",
@@ -151,6 +153,24 @@ class NodeRow(msgspec.Struct, frozen=True):
     seen_at: int
 
 
+class InstanceRow(msgspec.Struct, frozen=True):
+    """A machine that a provider was asked for. `state` is RELEASING or GONE, empty before; `micros` is what it has cost as far as that
+    is charged, up to `charged_at`."""
+
+    node: int
+    token: str
+    offer: Offer
+    job: int
+    intended_at: int
+    ref: str
+    bound_at: int
+    charged_at: int
+    state: str
+    shifted_at: int
+    reason: str
+    micros: int
+
+
 class EventRow(msgspec.Struct, frozen=True):
     first: int
     last: int
@@ -192,8 +212,11 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     def load(self) -> AsyncIterator[list[Record]]:
-        """What is live, as records in an order that `apply` can follow, in lists of some thousand: nodes; then for each
-        live job TasksStaged, JobAccepted, JobRevived (the last one) if it was, JobCancelling, and its ended attempts
+        """What is live, as records in an order that `apply` can follow, in lists of some thousand: refusals (InstanceRefused of
+        node 0); nodes (InstanceIntended, InstanceBound, InstanceCharged with all it has cost, NodeLinked, NodeShifted,
+        NodeSuspected, NodeLost), and with them machines that are gone for less than a day; then for each live job
+        TasksStaged, JobAccepted, InstanceCharged of node 0 with all it has cost, if it has, JobRevived (the last one) if it was,
+        JobCancelling, and its ended attempts
         (AttemptAssigned, AttemptEnded) and its spans, in the order in which these ended; then the attempts under way of
         all jobs (AttemptAssigned, AttemptStarted, AttemptCancelling), by serial. Drops what was staged and never accepted."""
         ...
@@ -245,6 +268,18 @@ class Store(Protocol):
         ...
 
     async def nodes(self) -> list[NodeRow]: ...
+
+    async def instances(self, limit: int = 1_000) -> list[InstanceRow]:
+        """Machines, newest first, those that are gone too."""
+        ...
+
+    async def cost(self, job: int) -> int:
+        """Micros that a job has cost, as far as they are charged."""
+        ...
+
+    async def costs(self, job: int) -> list[tuple[int, int]]:
+        """The same by machine: (node, micros)."""
+        ...
 
     async def events(self, after: int, limit: int) -> list[EventRow]:
         """Event rows whose last sequence is above `after`, oldest first."""

@@ -19,6 +19,11 @@ from styx.core.records import (
     AttemptEnded,
     AttemptStarted,
     ElementsDue,
+    InstanceBound,
+    InstanceCharged,
+    InstanceDoubted,
+    InstanceIntended,
+    InstanceRefused,
     JobAccepted,
     JobCancelling,
     JobEnded,
@@ -35,6 +40,7 @@ from styx.core.records import (
     TasksReady,
     TasksStaged,
 )
+from styx.core.refusals import scope
 from styx.core.spec import TaskSpec
 from styx.core.states import JobState, NodeState, TaskState
 from styx.errors import StaleEpoch, StoreError
@@ -43,6 +49,7 @@ from styx.store.base import (
     Batch,
     ElementsRow,
     EventRow,
+    InstanceRow,
     JobRow,
     NodeRow,
     Opened,
@@ -90,6 +97,46 @@ class _Node:
                 yield record
 
 
+class _Machine:
+    """An intent, and what became of it."""
+
+    __slots__ = ("bound", "charged_at", "intended", "reason", "shifted")
+
+    def __init__(self, intended: InstanceIntended) -> None:
+        self.intended = intended
+        self.bound: InstanceBound | None = None
+        self.charged_at = 0
+        self.shifted: NodeShifted | None = None
+        self.reason = ""
+
+    def shift(self, shifted: NodeShifted) -> None:
+        self.shifted = shifted
+        self.reason = shifted.reason or self.reason
+
+    def row(self, micros: int) -> InstanceRow:
+        intended, bound, shifted = self.intended, self.bound, self.shifted
+        return InstanceRow(
+            intended.node,
+            intended.token,
+            intended.offer,
+            intended.job,
+            intended.at,
+            bound.ref if bound else "",
+            bound.at if bound else 0,
+            self.charged_at,
+            shifted.state.value if shifted else "",
+            shifted.at if shifted else 0,
+            self.reason,
+            micros,
+        )
+
+    def records(self, micros: int) -> Iterator[Record]:
+        yield self.intended
+        if self.bound is not None:
+            yield self.bound
+            yield InstanceCharged(self.intended.node, ((self.intended.job, micros),), self.charged_at)
+
+
 class MemoryStore:
     """Everything in this process's memory; `backup` has nothing to offer and says so."""
 
@@ -110,6 +157,9 @@ class MemoryStore:
         self._ended: dict[int, AttemptEnded] = {}
         self._ended_told: dict[int, int] = {}
         self._nodes: dict[int, _Node] = {}
+        self._machines: dict[int, _Machine] = {}
+        self._costs: dict[tuple[int, int], int] = {}  # (job, node) -> micros
+        self._refusals: dict[tuple[str, ...], InstanceRefused] = {}
         self._events: list[EventRow] = []
         self._outputs: dict[tuple[int, int], dict[int, OutputRow]] = {}
         self._last_segment = 0
@@ -211,7 +261,29 @@ class MemoryStore:
         self._nodes[record.node].lost = record
 
     def _node_shifted(self, record: NodeShifted) -> None:
-        self._nodes[record.node].shifted = record
+        if record.node in self._nodes:
+            self._nodes[record.node].shifted = record
+        if record.node in self._machines and record.state in {NodeState.RELEASING, NodeState.GONE}:
+            self._machines[record.node].shift(record)
+
+    def _instance_intended(self, record: InstanceIntended) -> None:
+        self._machines[record.node] = _Machine(record)
+        self._serials[2] = max(self._serials[2], record.node)
+
+    def _instance_bound(self, record: InstanceBound) -> None:
+        machine = self._machines[record.node]
+        machine.bound, machine.charged_at = record, record.at
+
+    def _instance_refused(self, record: InstanceRefused) -> None:
+        self._refusals[scope(record.kind, record.offer)] = record
+        if record.node in self._machines:
+            self._machines[record.node].shift(NodeShifted(record.node, NodeState.GONE, record.at, record.detail))
+
+    def _instance_charged(self, record: InstanceCharged) -> None:
+        if record.node in self._machines:
+            self._machines[record.node].charged_at = record.at
+        for job, micros in record.shares:
+            self._costs[job, record.node] = self._costs.get((job, record.node), 0) + micros
 
     def _derived(self, record: Record) -> None:
         return
@@ -225,8 +297,21 @@ class MemoryStore:
             yield chunk
 
     def _live(self) -> Iterator[Record]:
+        for refusal in sorted(self._refusals.values(), key=lambda record: record.at):
+            yield msgspec.structs.replace(refusal, node=0)
+        day = self._last_at - 86_400_000
+        machines = [
+            machine
+            for _, machine in sorted(self._machines.items())
+            if machine.shifted is None or machine.shifted.state != NodeState.GONE or machine.shifted.at > day
+        ]
+        for machine in machines:
+            yield from machine.records(self._cost_of(machine.intended.node))
         for serial in sorted(self._nodes):
             yield from self._nodes[serial].records()
+        for machine in machines:
+            if machine.shifted is not None:
+                yield msgspec.structs.replace(machine.shifted, reason=machine.reason)
         under_way: list[int] = []
         for serial in sorted(self._jobs):
             if self._jobs[serial].ended is None:
@@ -247,6 +332,8 @@ class MemoryStore:
             specs, needs = zip(*job.tasks[first : first + CHUNK], strict=True)
             yield TasksStaged(serial, first, specs, needs)
         yield job.accepted
+        if cost := sum(micros for (payer, _), micros in self._costs.items() if payer == serial):
+            yield InstanceCharged(0, ((serial, cost),), 0)
         if job.revived is not None:
             yield job.revived
         if job.cancelling is not None:
@@ -262,6 +349,19 @@ class MemoryStore:
         told.sort(key=lambda entry: entry[0])
         for _, records in told:
             yield from records
+
+    def _cost_of(self, node: int) -> int:
+        return sum(micros for (_, machine), micros in self._costs.items() if machine == node)
+
+    async def instances(self, limit: int = 1_000) -> list[InstanceRow]:
+        newest = sorted(self._machines, reverse=True)[:limit]
+        return [self._machines[node].row(self._cost_of(node)) for node in newest]
+
+    async def cost(self, job: int) -> int:
+        return sum(micros for (payer, _), micros in self._costs.items() if payer == job)
+
+    async def costs(self, job: int) -> list[tuple[int, int]]:
+        return sorted((node, micros) for (payer, node), micros in self._costs.items() if payer == job)
 
     async def history(self, job: int) -> list[Record]:
         return list(self._job_records(job, [])) if job in self._jobs else []
@@ -456,6 +556,8 @@ class MemoryStore:
     def _forget(self, serial: int) -> int:
         """Drops a job; returns the bytes of its output."""
         job = self._jobs.pop(serial)
+        for pair in [pair for pair in self._costs if pair[0] == serial]:
+            del self._costs[pair]
         self._secrets.pop(serial, None)
         if job.accepted is not None:
             del self._by_id[job.accepted.id]
@@ -523,4 +625,9 @@ _KEEP: dict[type, Callable[[MemoryStore, Any], None]] = {
     AttemptAdmitted: MemoryStore._derived,
     ElementsDue: MemoryStore._derived,
     NodeReserved: MemoryStore._derived,
+    InstanceIntended: MemoryStore._instance_intended,
+    InstanceBound: MemoryStore._instance_bound,
+    InstanceRefused: MemoryStore._instance_refused,
+    InstanceCharged: MemoryStore._instance_charged,
+    InstanceDoubted: MemoryStore._derived,
 }

@@ -26,7 +26,7 @@ WHERE one = 1 AND epoch = ?1 RETURNING last_told - ?6;
 SELECT
     max(last_job, coalesce((SELECT max(job) FROM jobs), 0), coalesce((SELECT max(job) FROM orphans), 0)),
     max(last_attempt, coalesce((SELECT max(attempt) FROM attempts), 0)),
-    coalesce((SELECT max(node) FROM nodes), 0)
+    max(coalesce((SELECT max(node) FROM nodes), 0), coalesce((SELECT max(node) FROM instances), 0))
 FROM meta WHERE one = 1;
 
 -- name: last_segment
@@ -90,7 +90,7 @@ FROM (VALUES ROWS(6)) AS r WHERE job = r.column1;
 
 -- name: assign
 -- The fields of AttemptAssigned.
-INSERT INTO attempts (attempt, job, task, idx, number, node, assigned_at) VALUES ROWS(7);
+INSERT INTO attempts (attempt, job, task, idx, number, node, assigned_at, choice) VALUES ROWS(8);
 
 -- name: start
 -- The fields of AttemptStarted.
@@ -128,6 +128,30 @@ UPDATE nodes SET lost_at = ?2 WHERE node = ?1;
 -- name: shift_node
 -- The fields of NodeShifted.
 UPDATE nodes SET state = ?2, shifted_at = ?3 WHERE node = ?1;
+
+-- name: intend_instance
+-- (node, token, offer, job, at)
+INSERT INTO instances (node, token, offer, job, intended_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: bind_instance
+-- The fields of InstanceBound.
+UPDATE instances SET ref = ?2, bound_at = ?3, charged_at = ?3 WHERE node = ?1;
+
+-- name: shift_instance
+-- A node that is RELEASING or GONE from now on. (node, state, at, reason)
+UPDATE instances SET state = ?2, shifted_at = ?3, reason = CASE ?4 WHEN '' THEN reason ELSE ?4 END WHERE node = ?1;
+
+-- name: charged_until
+-- (node, at)
+UPDATE instances SET charged_at = ?2 WHERE node = ?1;
+
+-- name: add_cost
+-- (job, node, micros)
+INSERT INTO costs (job, node, micros) VALUES (?1, ?2, ?3) ON CONFLICT (job, node) DO UPDATE SET micros = micros + ?3;
+
+-- name: keep_refusal
+-- (scope, node, job, offer, kind, detail, until, at)
+INSERT OR REPLACE INTO refusals (scope, node, job, offer, kind, detail, until, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_events
 -- (last, first, at, payload)
@@ -252,7 +276,7 @@ FROM attempts WHERE attempt = ?;
 -- name: attempts_of_job
 -- In the order of a rebuild; those under way come first.
 SELECT attempt, job, task, idx, number, node, assigned_at, started_at, cancelling_at, cancel_reason, ended_at, outcome,
-    code, state, due, spent, reason, result, stdout, stderr, told
+    code, state, due, spent, reason, result, stdout, stderr, told, choice
 FROM attempts WHERE job = ? ORDER BY told, attempt;
 
 -- name: spans_of_job
@@ -269,6 +293,35 @@ SELECT job, task, first, count, state, at, after, reason FROM spans WHERE job = 
 -- All nodes, by serial.
 SELECT node, agent, name, host, boot, version, capacity, labels, linked_at, suspected_at, lost_at, state, shifted_at
 FROM nodes ORDER BY node;
+
+-- name: instances
+-- Machines that are not gone, or have been for less than a day: one that comes back after all is known. With all of their costs.
+SELECT node, token, offer, job, intended_at, ref, bound_at, charged_at, state, shifted_at, reason,
+    coalesce((SELECT sum(micros) FROM costs WHERE costs.node = instances.node), 0)
+FROM instances
+WHERE state IS NOT 'GONE' OR shifted_at > (SELECT last_at FROM meta WHERE one = 1) - 86400000 ORDER BY node;
+
+-- name: all_instances
+-- The same of all that are kept, newest first. (limit)
+SELECT node, token, offer, job, intended_at, ref, bound_at, charged_at, state, shifted_at, reason,
+    coalesce((SELECT sum(micros) FROM costs WHERE costs.node = instances.node), 0)
+FROM instances ORDER BY node DESC LIMIT ?;
+
+-- name: refusals
+-- (scope left out)
+SELECT node, job, offer, kind, detail, until, at FROM refusals ORDER BY at, scope;
+
+-- name: cost_of_job
+-- What a job has cost in all.
+SELECT coalesce(sum(micros), 0) FROM costs WHERE job = ?;
+
+-- name: costs_of_job
+-- By machine.
+SELECT node, micros FROM costs WHERE job = ? ORDER BY node;
+
+-- name: sweep_costs
+-- With the job that they are of.
+DELETE FROM costs WHERE job = ?;
 
 -- name: events
 -- (after, limit)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from styx.core.ids import JobId
+from styx.core.offers import Offer
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import JobState, NodeState, Outcome, TaskState
@@ -21,6 +22,7 @@ from styx.store.base import (
     AttemptRow,
     ElementsRow,
     EventRow,
+    InstanceRow,
     JobRow,
     NodeRow,
     OutputRow,
@@ -36,10 +38,14 @@ from styx.store.write import place
 __all__ = [
     "attempt",
     "attempts",
+    "cost",
+    "costs",
     "elements",
     "enrolled",
     "events",
     "find_jobs",
+    "instance_row",
+    "instances",
     "job",
     "job_by_id",
     "job_by_key",
@@ -58,6 +64,7 @@ __all__ = [
     "unpack_capacity",
     "unpack_labels",
     "unpack_needs",
+    "unpack_offer",
     "unpack_task",
 ]
 
@@ -71,6 +78,7 @@ _unpack_counts = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 unpack_task = msgspec.msgpack.Decoder(TaskSpec).decode
 unpack_needs = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 unpack_capacity = msgspec.msgpack.Decoder(Resources).decode
+unpack_offer = msgspec.msgpack.Decoder(Offer).decode
 unpack_labels = msgspec.msgpack.Decoder(tuple[tuple[str, str], ...]).decode
 
 _OUTCOMES: dict[int | None, Outcome | None] = {None: None, **{int(outcome): outcome for outcome in Outcome}}
@@ -277,6 +285,26 @@ def nodes(connection: sqlite3.Connection) -> list[NodeRow]:
         seen_at = max(linked_at, suspected_at or 0, shifted_at or 0)
         found.append(NodeRow(node, agent, name, host, version, shown, seen_at))
     return found
+
+
+def instance_row(row: tuple[Any, ...]) -> InstanceRow:
+    node, token, offer, job, intended_at, ref, bound_at, charged_at, state, shifted_at, reason, micros = row
+    known = unpack_offer(offer)
+    return InstanceRow(
+        node, token, known, job, intended_at, ref, bound_at, charged_at, state or "", shifted_at, reason, micros
+    )
+
+
+def instances(connection: sqlite3.Connection, limit: int) -> list[InstanceRow]:
+    return [instance_row(row) for row in connection.execute(SQL["all_instances"], (limit,))]
+
+
+def cost(connection: sqlite3.Connection, job: int) -> int:
+    return int(connection.execute(SQL["cost_of_job"], (job,)).fetchone()[0])
+
+
+def costs(connection: sqlite3.Connection, job: int) -> list[tuple[int, int]]:
+    return [(node, micros) for node, micros in connection.execute(SQL["costs_of_job"], (job,))]
 
 
 def events(connection: sqlite3.Connection, after: int, limit: int) -> list[EventRow]:

@@ -15,6 +15,10 @@ from styx.core.records import (
     AttemptCancelling,
     AttemptEnded,
     AttemptStarted,
+    InstanceBound,
+    InstanceCharged,
+    InstanceIntended,
+    InstanceRefused,
     JobAccepted,
     JobCancelling,
     JobRevived,
@@ -42,7 +46,8 @@ _Told = tuple[int, tuple[Record, ...]]
 
 
 def live(connection: sqlite3.Connection) -> Iterator[Record]:
-    """Nodes, then each live job with what has ended of it, then the attempts under way."""
+    """What was refused, nodes, then each live job with what has ended of it, then the attempts under way."""
+    yield from _refusals(connection)
     yield from _nodes(connection)
     under_way: list[tuple[int, tuple[Record, ...]]] = []
     for row in connection.execute(SQL["live_jobs"]).fetchall():
@@ -59,7 +64,25 @@ def history(connection: sqlite3.Connection, job: int) -> list[Record]:
         return [] if row is None else list(_job(connection, row, []))
 
 
+def _refusals(connection: sqlite3.Connection) -> Iterator[Record]:
+    for _, job, offer, kind, detail, until, at in connection.execute(SQL["refusals"]):
+        yield InstanceRefused(0, job, read.unpack_offer(offer), kind, detail, until, at)
+
+
 def _nodes(connection: sqlite3.Connection) -> Iterator[Record]:
+    instances = {row[0]: read.instance_row(row) for row in connection.execute(SQL["instances"])}
+    for instance in instances.values():
+        yield InstanceIntended(instance.node, instance.token, instance.offer, instance.job, instance.intended_at)
+        if instance.bound_at:
+            yield InstanceBound(instance.node, instance.ref, instance.bound_at)
+            yield InstanceCharged(instance.node, ((instance.job, instance.micros),), instance.charged_at)
+    yield from _linked(connection)
+    for instance in instances.values():
+        if instance.state:
+            yield NodeShifted(instance.node, NodeState(instance.state), instance.shifted_at, instance.reason)
+
+
+def _linked(connection: sqlite3.Connection) -> Iterator[Record]:
     for row in connection.execute(SQL["nodes"]):
         (
             node,
@@ -99,6 +122,9 @@ def _job(
         yield TasksStaged(serial, first, specs, tuple(read.unpack_needs(needs) for _, _, needs in chunk))
         first += len(chunk)
     yield JobAccepted(serial, kept.id, kept.spec, kept.tasks, kept.elements, kept.accepted_at, kept.key, kept.digest)
+    cost = read.cost(connection, serial)
+    if cost:
+        yield InstanceCharged(0, ((serial, cost),), 0)
     cancelling_at, cancel_reason, revived_at = row[13:16]
     if revived_at:
         yield JobRevived(serial, revived_at)
@@ -113,8 +139,8 @@ def _attempts(
     connection: sqlite3.Connection, job: int, under_way: list[tuple[int, tuple[Record, ...]]]
 ) -> Iterator[_Told]:
     for row in connection.execute(SQL["attempts_of_job"], (job,)):
-        assigned = AttemptAssigned(*row[:7])
-        attempt, _, task, index = row[:4]
+        attempt, _, task, index, number, node, at = row[:7]
+        assigned = AttemptAssigned(attempt, job, task, index, number, node, at, row[21])
         started_at, cancelling_at, cancel_reason, ended_at, outcome, code, state, due, spent = row[7:16]
         if state is None:
             records: list[Record] = [assigned]

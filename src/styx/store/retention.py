@@ -56,6 +56,7 @@ def drop_oldest(connection: sqlite3.Connection, ended_before: int, keep_bytes: i
         connection.execute(SQL["unstage_job"], (job,))
         connection.execute(SQL["drop_key"], (job,))
         connection.execute(SQL["drop_secrets"], (job,))
+        connection.execute(SQL["sweep_costs"], (job,))
         connection.execute(SQL["drop_job"], (job,))
         return job
 

@@ -26,6 +26,7 @@ from styx.store.base import (
     Batch,
     ElementsRow,
     EventRow,
+    InstanceRow,
     JobRow,
     NodeRow,
     Opened,
@@ -243,6 +244,15 @@ class SqliteStore:
 
     async def nodes(self) -> list[NodeRow]:
         return await self._reader.run(read.nodes)
+
+    async def instances(self, limit: int = 1_000) -> list[InstanceRow]:
+        return await self._reader.run(read.instances, limit)
+
+    async def cost(self, job: int) -> int:
+        return await self._reader.run(read.cost, job)
+
+    async def costs(self, job: int) -> list[tuple[int, int]]:
+        return await self._reader.run(read.costs, job)
 
     async def events(self, after: int, limit: int) -> list[EventRow]:
         return await self._reader.run(read.events, after, limit)

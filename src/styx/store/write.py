@@ -24,6 +24,11 @@ from styx.core.records import (
     AttemptEnded,
     AttemptStarted,
     ElementsDue,
+    InstanceBound,
+    InstanceCharged,
+    InstanceDoubted,
+    InstanceIntended,
+    InstanceRefused,
     JobAccepted,
     JobCancelling,
     JobEnded,
@@ -40,7 +45,8 @@ from styx.core.records import (
     TasksReady,
     TasksStaged,
 )
-from styx.core.states import Outcome, TaskState
+from styx.core.refusals import scope
+from styx.core.states import NodeState, Outcome, TaskState
 from styx.errors import StaleEpoch
 from styx.store.base import Batch
 from styx.store.rows import no_such_record
@@ -56,9 +62,19 @@ _ATTEMPT_RECORDS = (
     (AttemptStarted, "start"),
     (AttemptCancelling, "cancel"),
 )
-_NODE_RECORDS = (NodeLinked, NodeSuspected, NodeLost, NodeShifted)
+_NODE_RECORDS = (
+    NodeLinked,
+    NodeSuspected,
+    NodeLost,
+    NodeShifted,
+    InstanceIntended,
+    InstanceBound,
+    InstanceRefused,
+    InstanceCharged,
+)
+_LEAVING = {NodeState.RELEASING, NodeState.GONE}
 _SPANS_RECORDS = (SpansEnded, SpansReset)
-_DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved)
+_DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved, InstanceDoubted)
 
 _KNOWN = frozenset({*_JOB_RECORDS, *(kind for kind, _ in _ATTEMPT_RECORDS), *_NODE_RECORDS, *_DERIVED})
 
@@ -232,5 +248,26 @@ def _node(connection: sqlite3.Connection, record: Record) -> None:
             connection.execute(SQL["lose_node"], astuple(record))
         case NodeShifted():
             connection.execute(SQL["shift_node"], (record.node, record.state.value, record.at))
+            if record.state in _LEAVING:
+                arguments = (record.node, record.state.value, record.at, record.reason)
+                connection.execute(SQL["shift_instance"], arguments)
+        case InstanceIntended():
+            offer = _pack(record.offer)
+            connection.execute(SQL["intend_instance"], (record.node, record.token, offer, record.job, record.at))
+        case InstanceBound():
+            connection.execute(SQL["bind_instance"], astuple(record))
+        case InstanceRefused():
+            _refused(connection, record)
+        case InstanceCharged():
+            connection.execute(SQL["charged_until"], (record.node, record.at))
+            connection.executemany(SQL["add_cost"], [(job, record.node, micros) for job, micros in record.shares])
         case _:
             raise no_such_record(record)
+
+
+def _refused(connection: sqlite3.Connection, record: InstanceRefused) -> None:
+    r = record
+    about = "\x1f".join(scope(r.kind, r.offer))
+    row = (about, r.node, r.job, _pack(r.offer), r.kind, r.detail, r.until, r.at)
+    connection.execute(SQL["keep_refusal"], row)
+    connection.execute(SQL["shift_instance"], (r.node, NodeState.GONE.value, r.at, r.detail))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from styx.core.effects import Accepted, ForgetAttempts, RecallAttempts, StartAttempts, StopAttempts
+from styx.core.effects import Accepted, ForgetAttempts, PlaceEffect, RecallAttempts, StartAttempts, StopAttempts
 from styx.core.engine import Engine
 from styx.core.events import (
     AgentDrained,
@@ -214,6 +214,8 @@ class Walk:
         self._keep()
         while self.talk.effects:
             effect = self.talk.effects.pop(0)
+            if isinstance(effect, PlaceEffect):
+                continue  # nothing is brought up here
             agent = self.talk.world.nodes[effect.node].agent
             if agent not in self.linked:
                 continue
