@@ -12,6 +12,12 @@ business of this module. Everything that is wrong, in the file and in the enviro
     heartbeat = "10s"
     [agent]
     id = "..."
+    [places]
+    public_url = "https://styx.example.org"   # where machines that are brought up find this server
+    max_instances = 10
+    hourly_cap = "20 USD"
+    [providers.aws]                   # a provider is used when its table is there; each reads its own
+    regions = ["us-east-1"]
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ import msgspec
 
 from styx.config.home import config_file, home
 from styx.core.suggest import did_you_mean, one_of
-from styx.core.units import byte_count, got, milliseconds
+from styx.core.units import byte_count, got, micros, milliseconds
 from styx.errors import Problem, SpecError
 
 __all__ = ["Settings", "home", "load"]
@@ -50,6 +56,12 @@ class Settings(msgspec.Struct, frozen=True):
     keep: int = 30 * DAY
     keep_bytes: int = 10_000_000_000
     ca: str = ""
+    public_url: str = ""
+    public_ca: str = ""
+    max_instances: int = 10
+    hourly_cap: int = 0  # micros an hour; 0: no limit
+    idle_timeout: int = 300_000
+    providers: dict[str, dict[str, Any]] = {}
 
 
 class _Setting(NamedTuple):
@@ -86,6 +98,17 @@ def _count(value: object) -> int:
     return _whole(value, 1, 1 << 40)
 
 
+def _instances(value: object) -> int:
+    return _whole(value, 0, 100_000)
+
+
+def _url(value: object) -> str:
+    text = _text(value)
+    if not text.startswith(("http://", "https://")) or " " in text:
+        raise ValueError(f"a URL such as https://styx.example.org, got {got(value)}")
+    return text.rstrip("/")
+
+
 def _duration(value: object) -> int:
     result = milliseconds(value)
     if result < 10:
@@ -105,6 +128,11 @@ _SETTINGS = (
     _Setting("keep", "STYX_KEEP", ("server", "keep"), _duration),
     _Setting("keep_bytes", "STYX_KEEP_BYTES", ("server", "keep_bytes"), byte_count),
     _Setting("agent_id", "STYX_AGENT_ID", ("agent", "id"), _text),
+    _Setting("public_url", "STYX_PUBLIC_URL", ("places", "public_url"), _url),
+    _Setting("public_ca", "STYX_PUBLIC_CA", ("places", "public_ca"), _text),
+    _Setting("max_instances", "STYX_MAX_INSTANCES", ("places", "max_instances"), _instances),
+    _Setting("hourly_cap", "STYX_HOURLY_CAP", ("places", "hourly_cap"), micros),
+    _Setting("idle_timeout", "STYX_IDLE_TIMEOUT", ("places", "idle_timeout"), _duration),
     _Setting("log_level", "STYX_LOG_LEVEL", ("log_level",), _level),
 )
 
@@ -121,6 +149,11 @@ def load(environ: Mapping[str, str] | None = None, *, file: Path | None = None) 
                 values[setting.field] = setting.read(value)
             except ValueError as error:
                 problems.append(Problem(where, f"{where.removeprefix('$.')} must be {error}"))
+    providers = document.get("providers", {})
+    if isinstance(providers, dict) and all(isinstance(table, dict) for table in providers.values()):
+        values["providers"] = providers
+    else:
+        problems.append(Problem("$.providers", "providers must be tables", "write each as [providers.NAME]"))
     settings = Settings(home(env), **values)
     if not problems and not settings.heartbeat * 2 <= settings.suspect < settings.lost:
         problems.append(
@@ -167,7 +200,7 @@ def _document(path: Path, *, required: bool) -> tuple[dict[str, Any], list[Probl
 
 def _unknown(document: dict[str, Any]) -> Iterator[Problem]:
     places = [setting.place for setting in _SETTINGS]
-    tops = sorted({place[0] for place in places})
+    tops = sorted({place[0] for place in places} | {"providers"})
     for key, value in document.items():
         inner = [place[1] for place in places if place[0] == key and len(place) > 1]
         if key not in tops:

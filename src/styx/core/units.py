@@ -11,12 +11,13 @@ import math
 import re
 from functools import lru_cache
 
-__all__ = ["accelerator_counts", "byte_count", "got", "milliseconds", "thousandths"]
+__all__ = ["accelerator_counts", "byte_count", "got", "micros", "milliseconds", "thousandths"]
 
 MAX_BYTES = 1 << 53
 MAX_CPUS = 1_000_000
 MAX_MILLISECONDS = 10 * 365 * 86_400_000
 MAX_ACCELERATORS = 1_024
+MAX_DOLLARS = 1_000_000_000
 
 _SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,9})?)\s*([kmgtp]?)(i?)(b?)\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -24,9 +25,11 @@ _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|min|s|m|h|d|w)\s*")
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
 _MILLI = re.compile(r"(\d{1,10})m")
+_MONEY = re.compile(r"\$?\s*(\d{1,12}(?:\.\d{1,9})?)\s*(?:USD|usd)?")
 _ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _BYTES_WANTED = "a size such as 512MB, 1.5GiB or a number of bytes"
 _DURATION_WANTED = "a duration such as 10m, 1h30m, 250ms or a number of seconds"
+_MONEY_WANTED = "an amount such as 20 USD, $1.50 or a number of US dollars"
 _CPUS_WANTED = "a number of CPUs such as 2, 0.5 or 500m"
 
 
@@ -126,6 +129,20 @@ def thousandths(value: object) -> int:
     if result < 1:
         raise ValueError(f"at least 0.001 CPUs, got {got(value)}")
     return result
+
+
+def micros(value: object) -> int:
+    """Millionths of a US dollar: a number of dollars, or text such as `20 USD`, `$1.50`, `0.30`."""
+    amount = -1.0
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        amount = float(value) if abs(value) <= MAX_DOLLARS else math.inf if value > 0 else -1.0
+    elif isinstance(value, str) and (match := _MONEY.fullmatch(value.strip())):
+        amount = float(match[1])
+    if not amount >= 0:
+        raise ValueError(f"{_MONEY_WANTED}, got {got(value)}")
+    if amount > MAX_DOLLARS:
+        raise ValueError(f"at most {MAX_DOLLARS:,} USD, got {got(value)}")
+    return round(amount * 1_000_000)
 
 
 def accelerator_counts(value: object) -> tuple[tuple[str, int], ...]:
