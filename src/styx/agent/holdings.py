@@ -56,8 +56,10 @@ class Holdings:
             return tuple(attempt for attempt, state in states.items() if state == QUEUED)
         return tuple(attempt for attempt in among if states.get(attempt) == QUEUED)
 
-    def live(self, among: Iterable[int]) -> tuple[int, ...]:
-        """Those of these that have not ended."""
+    def live(self, among: Iterable[int] | None = None) -> tuple[int, ...]:
+        """Those (of these) that have not ended."""
+        if among is None:
+            return tuple(attempt for attempt, state in self._states.items() if state < ENDED)
         return tuple(attempt for attempt in among if self._states.get(attempt, REPORTED) < ENDED)
 
     def unwanted(self, attempt: int) -> bool:

@@ -25,6 +25,7 @@ from styx.agent.joining import Joined
 from styx.agent.link import dialler
 from styx.agent.options import Options, read
 from styx.agent.owner_link import owner_opener
+from styx.agent.preemption import METADATA_URL, Notice, watch
 from styx.agent.probe import boot_id, capacity, host_id, vitals
 from styx.agent.runner import AgentRunner
 from styx.agent.session import Profile, Session
@@ -146,6 +147,14 @@ def _beside(options: Options, runner: AgentRunner) -> Iterator[tuple[str, Corout
     """What goes on as long as the agent does."""
     if options.deadman is not None:
         yield "dead-man", DeadMan(options.deadman, runner.session).watch()
+    if options.preemption:
+        notice = Notice(options.preemption, os.environ.get(METADATA_URL, ""))
+        yield "preemption", watch(notice, lambda reason: _taken_away(runner, reason))
+
+
+def _taken_away(runner: AgentRunner, reason: str) -> None:
+    log.warning("%s; what runs here is stopped, and runs elsewhere", reason)
+    runner.preempt(reason)
 
 
 def _waited_for(session: Session) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from styx.agent.words import LinkState, Out
+from styx.core.states import Outcome
 from styx.protocol.owner import (
     OWNER_VERSION,
     OwnerEnded,
@@ -85,6 +88,8 @@ def on_ended(session: Session, message: OwnerEnded, out: Out, now: int) -> None:
         if holdings.unwanted(ending.attempt):
             unwanted.append(ending.attempt)
         elif holdings.end(ending.attempt):
+            if session.preempted and ending.outcome is Outcome.KILLED:
+                ending = msgspec.structs.replace(ending, outcome=Outcome.LOST, reason=session.preempted)  # noqa: PLW2901
             reports.ended(ending, now)
     if unwanted:
         session.let_go(unwanted, out)

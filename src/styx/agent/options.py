@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from styx.agent.deadman import SHUTDOWN, Limits
+from styx.agent.preemption import CLOUDS, cloud_of
 from styx.config.settings import load
 from styx.core.units import byte_count, milliseconds, thousandths
 from styx.errors import UsageError
@@ -38,6 +39,7 @@ class Options(msgspec.Struct, frozen=True):
     log_level: str = "INFO"
     ca: str = ""  # a file with the certificates that the server's may be signed by
     deadman: Limits | None = None
+    preemption: str = ""  # the cloud whose notice is looked for
 
 
 def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version: str) -> Options:
@@ -67,10 +69,17 @@ def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version:
     machine.add_argument(
         "--contact-file", metavar="FILE", default="", help="where to note when a server was last heard"
     )
+    machine.add_argument(
+        "--watch-preemption",
+        choices=CLOUDS,
+        default="",
+        help="whose notice to look for (that of labels provider and spot)",
+    )
     parser.add_argument("--version", action="version", version=f"styx-agent {version}")
     given = parser.parse_args(argv)
     settings = load(environ)
     home = Path(given.home).expanduser().absolute() if given.home else settings.home
+    labels = _labels(given.label)
     return Options(
         server=given.server or settings.server_url or f"http://127.0.0.1:{settings.server_port}",
         token=_token(given.token_file, environ.pop("STYX_TOKEN", ""), home),
@@ -79,11 +88,12 @@ def read(argv: Sequence[str] | None, environ: MutableMapping[str, str], version:
         name=given.name or "",
         cpus=_number("--cpus", thousandths, given.cpus),
         memory=_number("--memory", byte_count, given.memory),
-        labels=_labels(given.label),
+        labels=labels,
         no_work=given.no_work,
         log_level=settings.log_level.upper(),
         ca=given.ca or settings.ca,
         deadman=_limits(given),
+        preemption=cloud_of(given.watch_preemption, dict(labels)),
     )
 
 

@@ -96,6 +96,10 @@ class AgentRunner:
         """Take nothing new; `run` returns when what runs has ended and all is handed over."""
         self._perform(self.session.drain(self._clock(), reason))
 
+    def preempt(self, reason: str) -> None:
+        """The machine is about to be taken away: stop what runs; `run` returns when that is handed over."""
+        self._perform(self.session.preempt(self._clock(), reason))
+
     async def _part(self) -> None:
         """The last words: goodbye to the server, and the owner may go."""
         try:

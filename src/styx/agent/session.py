@@ -40,6 +40,7 @@ from styx.protocol.owner import (
     OwnerRecall,
     OwnerShutdown,
     OwnerStart,
+    OwnerStop,
     OwnerToAgent,
 )
 
@@ -58,6 +59,7 @@ class Session:
         self.profile = profile
         self.state = LinkState.DOWN
         self.draining = False
+        self.preempted = ""  # why this machine is about to be taken away
         self.finished = False  # drained: nothing is held, nothing owed, and the server has been told
         self.vitals = Vitals()
         self.heard_at: int | None = None  # when a server that had welcomed this agent last said anything
@@ -189,6 +191,18 @@ class Session:
                 out.to_server.append(Bye(False, reason))
             self._recall_all(out)
         return self._settle(out, now)
+
+    def preempt(self, now: int, reason: str) -> Out:
+        """The machine is about to be taken away: drain, and do not wait for what runs. What is stopped by this is lost, so that it
+        runs elsewhere; what ends by itself before has its own end."""
+        out = self.drain(now, reason)
+        if not self.preempted:
+            self.preempted = reason
+            live = self.holdings.live()
+            if live:
+                # after the recall: what has not started is given back by that, and only what runs is stopped
+                (out.to_owner if self.owner_ready else self.orders).append(OwnerStop(live))
+        return out
 
     def _answer(self, now: int, act: Callable[[Out, int], None]) -> Out:
         out = Out()

@@ -22,6 +22,7 @@ VERBS = {
     "token": "Make, list and revoke access tokens.",
     "backup": "Copy the database while everything goes on.",
     "gc": "Drop what ended long ago.",
+    "bootstrap": "What machines that are brought up run their agents from.",
     "up": "Start a server and a local agent, here and now.",
     "server": "Start a server.",
     "agent": "Start an agent.",

@@ -1,7 +1,7 @@
 """The archives that machines run their agents from, on the server: made once, named by hash, given to whoever is about to join.
 
-They lie in DIR/bootstrap. Each process makes them anew at first use, in a thread: the same files give the same archive, so after
-an upgrade, and only then, there is another hash. The one before is kept, since a machine may be on its way that was told of it.
+They lie in DIR/bootstrap. Each process makes them anew at first use, and when wheels were fetched, in a thread: the same files give the
+same archive, so after an upgrade, and only then, there is another hash. The one before is kept, since a machine may be on its way that was told of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Bundles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[tuple[str, str], bundle.Bundle] | None = None
+        self._made: dict[tuple[str, str], bundle.Bundle] = {}
+        self._of: tuple[tuple[Path, int], ...] | None = None  # the wheels that were there then, and their times
         self._lock = asyncio.Lock()
 
     async def known(self) -> tuple[tuple[str, str, str], ...]:
@@ -52,20 +53,20 @@ class Bundles:
             hint="" if made else "on the server: styx bootstrap fetch --python 3.12 --arch arm64",
         )
 
-    def forget(self) -> None:
-        """Something was fetched: look again."""
-        self._made = None
-
     async def _all(self) -> dict[tuple[str, str], bundle.Bundle]:
         async with self._lock:
-            if self._made is None:
-                self._made = await asyncio.to_thread(self._make)
+            await asyncio.to_thread(self._look)
             return self._made
 
-    def _make(self) -> dict[tuple[str, str], bundle.Bundle]:
+    def _look(self) -> None:
+        """Make them, the first time and whenever something was fetched."""
+        fetched = fetch.wheels_in(self._folder)
+        of = tuple((wheels, wheels.stat().st_mtime_ns) for _, _, wheels in fetched)
+        if of == self._of:
+            return
         own = bundle.own()
         made = {own: bundle.build(self._folder, *own)}
-        for tag, arch, wheels in fetch.wheels_in(self._folder):
+        for tag, arch, wheels in fetched:
             if (tag, arch) == own:
                 continue
             try:
@@ -74,7 +75,7 @@ class Bundles:
                 log.warning("archive for machines not made", tag=tag, arch=arch, reason=error.message)
         for key, one in made.items():
             self._drop_old(*key, one.path)
-        return made
+        self._made, self._of = made, of
 
     def _drop_old(self, tag: str, arch: str, newest: Path) -> None:
         found = [

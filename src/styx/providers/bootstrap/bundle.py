@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from styx.errors import StyxError
+from styx.errors import StyxError, UsageError
 
 __all__ = ["LIBRARIES", "Bundle", "arch_of", "build", "own", "tag_of"]
 
@@ -60,18 +60,18 @@ def own() -> tuple[str, str]:
 
 
 def tag_of(python: str) -> str:
-    """cp312 for "3.12". Raises StyxError."""
+    """cp312 for "3.12". Raises UsageError."""
     found = re.fullmatch(r"3\.(\d{1,2})", python)
     if not found or int(found[1]) < 11:
-        raise StyxError(f"no agent runs on Python {python[:20]!r}", hint="name 3.11 or a newer one, such as 3.12")
+        raise UsageError(f"no agent runs on Python {python[:20]!r}", hint="name 3.11 or a newer one, such as 3.12")
     return f"cp3{found[1]}"
 
 
 def arch_of(arch: str) -> str:
-    """x86_64 or aarch64, by any of their names. Raises StyxError."""
+    """x86_64 or aarch64, by any of their names. Raises UsageError."""
     name = _ARCHES.get(arch.lower(), arch.lower())
     if name not in {"x86_64", "aarch64"}:
-        raise StyxError(f"there are no archives for {arch[:20]!r}", hint="x86_64 or arm64")
+        raise UsageError(f"there are no archives for {arch[:20]!r}", hint="x86_64 or arm64")
     return name
 
 
