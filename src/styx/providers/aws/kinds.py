@@ -1,0 +1,98 @@
+"""What an instance type holds, as the API describes it, and its accelerators by the names that people use (SkyPilot's).
+
+Memory is told as the machine's own system will see it. A type's nominal memory is never all there: firmware, the kernel's own
+tables and what it keeps for a crash take 3 to 5 % of a large machine and some 70 MiB of a small one (a "16 GiB" machine shows
+15.3 GiB). A task that asked for the nominal size would be given a machine that then could not hold it. So a sixteenth is taken
+off, which leaves just more than the decimal size (16 GiB become 15 GiB, which is 16.1 GB), and 64 MiB more below 4 GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from styx.core.resources import Resources
+
+__all__ = ["DISK", "InstanceType", "accelerators", "described", "image_kind", "usable_memory"]
+
+DISK = 16 << 40
+"""Bytes. The root volume is made to measure, up to the most a gp3 volume may have in every region."""
+
+_RENAMED = {
+    "Radeon Pro V520": "RadeonProV520",
+    "RTX PRO Server 6000": "RTXPRO6000",
+    "RTX PRO 4500": "RTXPRO4500",
+    "Gaudi HL-205": "Gaudi",
+    "Qualcomm AI100": "AI100",
+    "M60": "M60",
+}
+_PLAIN_MEMORY = {"A100": 40_960, "V100": 16_384}
+"""MiB that the plain name means, of kinds that come in two sizes; the larger is named with it (A100-80GB)."""
+
+
+class InstanceType(msgspec.Struct, frozen=True, gc=False):
+    name: str
+    vcpus: int
+    memory: int  # MiB, nominal
+    arch: str
+    accelerators: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(self.vcpus * 1_000, usable_memory(self.memory), DISK, self.accelerators)
+
+
+def usable_memory(mebibytes: int) -> int:
+    """Bytes that a system sees of a machine with so much memory."""
+    return (mebibytes * 15 // 16 - (64 if mebibytes < 4_096 else 0)) << 20
+
+
+def image_kind(arch: str, has: tuple[tuple[str, int], ...]) -> str:
+    """Which of `settings.IMAGES` such a machine needs."""
+    if not has:
+        return arch
+    return f"neuron-{arch}" if all(name.startswith(("Inferentia", "Trainium")) for name, _ in has) else f"nvidia-{arch}"
+
+
+def described(said: Mapping[str, Any]) -> InstanceType | None:
+    """From one entry of DescribeInstanceTypes; None for what cannot run an agent as it is (Macs, which come with a host of their
+    own, and 32-bit types) or whose accelerators cannot be counted whole (a fraction of a GPU)."""
+    supported = (said.get("ProcessorInfo") or {}).get("SupportedArchitectures") or []
+    arch = next((name for name in ("x86_64", "arm64") if name in supported), "")
+    if not arch:
+        return None
+    has = accelerators(said)
+    if has is None:
+        return None
+    vcpus, memory = int(said["VCpuInfo"]["DefaultVCpus"]), int(said["MemoryInfo"]["SizeInMiB"])
+    return InstanceType(str(said["InstanceType"]), vcpus, memory, arch, has)
+
+
+def accelerators(said: Mapping[str, Any]) -> tuple[tuple[str, int], ...] | None:
+    """Kinds and counts, sorted; None where there is a part of one. FPGAs and video encoders are not counted."""
+    counts: dict[str, int] = {}
+    for name, count in _listed(said):
+        if count < 1:
+            return None
+        counts[name] = counts.get(name, 0) + count
+    return tuple(sorted(counts.items()))
+
+
+def _listed(said: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
+    for gpu in (said.get("GpuInfo") or {}).get("Gpus") or []:
+        yield _named(str(gpu["Name"]), int((gpu.get("MemoryInfo") or {}).get("SizeInMiB") or 0)), int(gpu["Count"])
+    neuron = (said.get("NeuronInfo") or {}).get("NeuronDevices") or []
+    for device in neuron:
+        yield _named(str(device["Name"]), 0), int(device["Count"])
+    if not neuron:
+        for device in (said.get("InferenceAcceleratorInfo") or {}).get("Accelerators") or []:
+            yield _named(str(device["Name"]), 0), int(device["Count"])
+
+
+def _named(name: str, mebibytes: int) -> str:
+    plain = _PLAIN_MEMORY.get(name)
+    if plain is not None and mebibytes > plain * 1.25:
+        return f"{name}-{round(mebibytes / 1_024)}GB"
+    return _RENAMED.get(name, name.replace(" ", "-"))

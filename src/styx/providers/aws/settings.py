@@ -1,0 +1,233 @@
+"""What `[providers.aws]` in `styx.toml` may say. Nothing of it is a credential: those are found where every AWS tool finds them
+(the environment, `~/.aws`, the machine's role).
+
+    [providers.aws]
+    regions = ["us-east-1", "eu-west-1"]   # default: AWS_REGION, AWS_DEFAULT_REGION, or the profile's
+    profile = "work"                       # of ~/.aws/config
+    images = { x86_64 = "ami-0abc", arm64 = "/my/ssm/parameter" }   # also nvidia-x86_64, nvidia-arm64, neuron-x86_64
+    disk = "30GiB"                         # of the root volume, where a task does not say
+    subnets = { us-east-1a = "subnet-0abc" }   # default: the default subnets of the default VPC
+    security_group = "styx"                # a name, found or made without inbound rules; or an id (sg-...)
+    instance_profile = "workers"           # an IAM instance profile the machines get
+    tags = { team = "search" }
+    endpoint_url = "http://127.0.0.1:5000" # of every service, for tests
+    [providers.aws.functions]              # Lambda as a place; without it there is none
+    concurrency = 50                       # invocations at once in each region
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from styx.core.suggest import did_you_mean, one_of
+from styx.core.units import byte_count, got
+from styx.errors import Problem, SpecError
+from styx.providers.base import CLUSTER_TAG, TOKEN_TAG
+
+__all__ = ["IMAGES", "Settings", "read"]
+
+_DEBIAN = "/aws/service/debian/release/12/latest"
+_DEEP_LEARNING = "/aws/service/deeplearning/ami"
+IMAGES = {
+    "x86_64": f"{_DEBIAN}/amd64",
+    "arm64": f"{_DEBIAN}/arm64",
+    "nvidia-x86_64": f"{_DEEP_LEARNING}/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id",
+    "nvidia-arm64": f"{_DEEP_LEARNING}/arm64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id",
+    "neuron-x86_64": "/aws/service/neuron/dlami/base/ubuntu-24.04/latest/image_id",
+}
+"""Public parameters that name the newest image in each region. All carry Python 3.11 or later as `python3` (Debian 12: 3.11,
+Ubuntu 24.04: 3.12; Amazon Linux 2023 has 3.9), and those for accelerators also the driver, without which no agent finds one."""
+
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d{1,2}")
+_ZONE = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d{1,2}(?:-[a-z]+-\d)?[a-z]")
+_IMAGE = re.compile(r"ami-[0-9a-z]{4,40}|/[A-Za-z0-9_./-]{1,1010}")
+_SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
+_NAME = re.compile(r"[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,128}")
+_MOST_DISK = 16 << 40  # of a gp3 volume, as every region has it
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """`regions` is empty when nothing names one: then nothing can be brought up, and `check` says so."""
+
+    regions: tuple[str, ...] = ()
+    profile: str = ""
+    endpoint_url: str = ""
+    images: tuple[tuple[str, str], ...] = tuple(IMAGES.items())
+    disk: int = 30 << 30
+    subnets: tuple[tuple[str, str], ...] = ()
+    security_group: str = "styx"
+    instance_profile: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    concurrency: int = 0  # of functions in each region; 0: functions are not used
+
+
+def read(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Raises SpecError with every problem at once, paths under `$.providers.aws`."""
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        reader = _READERS.get(key)
+        if reader is None:
+            problems.append(_unknown("$.providers.aws", key, _READERS))
+            continue
+        field, take = reader
+        try:
+            values[field] = take(value)
+        except _Wrong as wrong:
+            where = f"$.providers.aws.{key}{wrong.under}"
+            problems.append(Problem(where, f"{where.removeprefix('$.')} must be {wrong}", wrong.hint))
+    if problems:
+        raise SpecError(problems)
+    if "regions" not in values:
+        values["regions"] = _usual_region(environ, values.get("profile", ""))
+    return Settings(**values)
+
+
+class _Wrong(ValueError):
+    """Reads on from "must be"."""
+
+    def __init__(self, message: str, *, under: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.under = under
+        self.hint = hint
+
+
+def _unknown(path: str, key: object, known: Mapping[str, object]) -> Problem:
+    return Problem(
+        f"{path}.{key}", f"{key!r} is no setting of aws", did_you_mean(str(key), known) or f"known are {one_of(known)}"
+    )
+
+
+def _text(value: object, what: str, shape: re.Pattern[str], under: str = "") -> str:
+    if not isinstance(value, str) or not shape.fullmatch(value.strip()):
+        raise _Wrong(f"{what}, got {got(value)}", under=under)
+    return value.strip()
+
+
+def _regions(value: object) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not 1 <= len(names) <= 50:
+        raise _Wrong(f"a list of regions such as ['us-east-1'], got {got(value)}")
+    read = [_text(name, "a region such as us-east-1", _REGION, f"[{at}]") for at, name in enumerate(names)]
+    return tuple(dict.fromkeys(read))
+
+
+def _profile(value: object) -> str:
+    return _text(value, "the name of a profile in ~/.aws/config", _NAME)
+
+
+def _url(value: object) -> str:
+    return _text(value, "a URL such as http://127.0.0.1:5000", re.compile(r"https?://[^\s/]+(/\S*)?"))
+
+
+def _disk(value: object) -> int:
+    try:
+        size = byte_count(value)
+    except ValueError as error:
+        raise _Wrong(str(error)) from None
+    if not 1 << 30 <= size <= _MOST_DISK:
+        raise _Wrong(f"from 1GiB to 16TiB, got {got(value)}")
+    return size
+
+
+def _images(value: object) -> tuple[tuple[str, str], ...]:
+    what = "an image id (ami-...) or the name of an SSM parameter (/...)"
+    if isinstance(value, str):
+        return tuple((kind, _text(value, what, _IMAGE)) for kind in IMAGES)
+    found = dict(IMAGES)
+    for kind, image in _mapping(value, f"{what}, or a mapping of {one_of(IMAGES)} to such").items():
+        if kind not in IMAGES:
+            raise _Wrong(f"keyed by {one_of(IMAGES)}, got {got(kind)}", hint=did_you_mean(kind, IMAGES))
+        found[kind] = _text(image, what, _IMAGE, f".{kind}")
+    return tuple(found.items())
+
+
+def _subnets(value: object) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (
+            _text(zone, "keyed by zones such as us-east-1a", _ZONE),
+            _text(subnet, "a subnet's id such as subnet-0123abcd", _SUBNET, f".{zone}"),
+        )
+        for zone, subnet in _mapping(value, "a mapping of zones to subnets").items()
+    )
+
+
+def _group(value: object) -> str:
+    return _text(value, "the name or the id of a security group", _NAME)
+
+
+def _role(value: object) -> str:
+    return _text(value, "the name or the ARN of an instance profile", re.compile(r"[\w+=,.@:/-]{1,300}"))
+
+
+def _tags(value: object) -> tuple[tuple[str, str], ...]:
+    tags: list[tuple[str, str]] = []
+    for key, text in _mapping(value, "a mapping of names to texts").items():
+        if not 1 <= len(key) <= 128 or key.startswith("aws:") or key in {CLUSTER_TAG, TOKEN_TAG, "Name"}:
+            raise _Wrong(f"named by 1 to 128 characters, and not as Styx's or Amazon's own tags, got {got(key)}")
+        if not isinstance(text, str) or len(text) > 256:
+            raise _Wrong(f"a text of at most 256 characters, got {got(text)}", under=f".{key}")
+        tags.append((key, text))
+    if len(tags) > 40:
+        raise _Wrong(f"at most 40, got {len(tags)}")
+    return tuple(tags)
+
+
+def _functions(value: object) -> int:
+    table = _mapping(value, "a table with `concurrency`")
+    for key in table:
+        if key != "concurrency":
+            raise _Wrong(
+                f"a table with `concurrency` alone, got {got(key)} in it", hint=did_you_mean(key, ["concurrency"])
+            )
+    count = table.get("concurrency", 50)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000:
+        raise _Wrong(f"a whole number from 1 to 10,000, got {got(count)}", under=".concurrency")
+    return count
+
+
+def _mapping(value: object, what: str) -> dict[str, object]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise _Wrong(f"{what}, got {got(value)}")
+    return dict(value)
+
+
+_READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "regions": ("regions", _regions),
+    "profile": ("profile", _profile),
+    "endpoint_url": ("endpoint_url", _url),
+    "images": ("images", _images),
+    "disk": ("disk", _disk),
+    "subnets": ("subnets", _subnets),
+    "security_group": ("security_group", _group),
+    "instance_profile": ("instance_profile", _role),
+    "tags": ("tags", _tags),
+    "functions": ("concurrency", _functions),
+}
+
+
+def _usual_region(environ: Mapping[str, str], profile: str) -> tuple[str, ...]:
+    """The region that other AWS tools would use here."""
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if _REGION.fullmatch(environ.get(variable, "")):
+            return (environ[variable],)
+    given = environ.get("AWS_CONFIG_FILE", "")
+    home = environ.get("HOME", "")
+    if not given and not home:
+        return ()
+    path = Path(given) if given else Path(home) / ".aws" / "config"
+    name = profile or environ.get("AWS_PROFILE", "") or "default"
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(path, encoding="utf-8")
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        return ()  # the SDK reads the same file, and says what is wrong with it
+    section = name if name == "default" else f"profile {name}"
+    region = parser.get(section, "region", fallback="").strip()
+    return (region,) if _REGION.fullmatch(region) else ()
