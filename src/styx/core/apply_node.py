@@ -114,7 +114,7 @@ def _instance_intended(world: World, record: InstanceIntended) -> None:
     node.capacity = record.offer.resources
     node.admission = Admission(node.capacity)
     node.labels = record.offer.labels
-    node.instance = Instance(record.token, record.offer, record.job, record.at)
+    node.instance = Instance(record.token, record.offer, record.job, record.at, record.lifetime)
     node.taints = _taints(node)
 
 

@@ -15,7 +15,7 @@ from styx.core.settings import CoreSettings
 from styx.core.states import NodeState
 from styx.core.world import Job, World
 
-__all__ = ["affords", "money", "near_budget", "spent"]
+__all__ = ["affords", "lasts", "money", "near_budget", "spent"]
 
 _HOUR = 3_600_000
 
@@ -61,6 +61,14 @@ def affords(world: World, job: Job, offer: Offer, now: int, settings: CoreSettin
     )
     ahead = spent(world, job, now) + _reserve(world, job, now, settings) + coming
     return ahead + _price_of(offer, shortest) <= job.spec.budget
+
+
+def lasts(world: World, job: Job, offer: Offer, now: int) -> int:
+    """Seconds for which the rest of the job's budget pays for such a machine; 0: it has none. A machine that hears from nobody ends
+    itself by then."""
+    if not job.spec.budget or not offer.price:
+        return 0
+    return max(60, (job.spec.budget - spent(world, job, now)) * 3_600 // offer.price)
 
 
 def _reserve(world: World, job: Job, now: int, settings: CoreSettings) -> int:

@@ -206,6 +206,7 @@ class MachineSeen(msgspec.Struct, frozen=True, gc=False):
     ended: bool
     launched_at: int = 0
     detail: str = ""
+    ours: bool = True  # of this incarnation of the database; others may be known, but are nobody's to end
 
 
 class MachinesListed(msgspec.Struct, frozen=True, gc=False):

@@ -44,6 +44,7 @@ class Instance:
         "idle_since",
         "intended_at",
         "job",
+        "lifetime",
         "loads",
         "offer",
         "owed",
@@ -54,10 +55,11 @@ class Instance:
         "used_at",
     )
 
-    def __init__(self, token: str, offer: Offer, job: int, at: int) -> None:
+    def __init__(self, token: str, offer: Offer, job: int, at: int, lifetime: int = 0) -> None:
         self.token = token
         self.offer = offer
         self.job = job  # that it was brought up for
+        self.lifetime = lifetime  # seconds, 0: no limit
         self.ref = ""  # the cloud's name for it
         self.intended_at = at
         self.bound_at = 0

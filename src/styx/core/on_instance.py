@@ -177,7 +177,7 @@ def _strangers(turn: Turn, event: MachinesListed, known: set[str]) -> None:
     doomed: list[str] = []
     for machine in event.machines:
         key = (event.provider, machine.ref)
-        if machine.ended or machine.ref in known or machine.ref in connected:
+        if machine.ended or not machine.ours or machine.ref in known or machine.ref in connected:
             continue
         first, count = before.pop(key, (turn.now, 0))
         places.strangers[key] = (first, count + 1)

@@ -227,6 +227,7 @@ class InstanceIntended(msgspec.Struct, frozen=True, gc=False, tag=True):
     offer: Offer
     job: int
     at: int
+    lifetime: int = 0  # seconds after which it is to end itself, come what may; 0: none
 
 
 class InstanceBound(msgspec.Struct, frozen=True, gc=False, tag=True):

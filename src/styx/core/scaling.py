@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from styx.core.budget import affords, money
+from styx.core.budget import affords, lasts, money
 from styx.core.effects import LaunchInstance
 from styx.core.fit import mismatch
 from styx.core.offers import Offer
@@ -189,7 +189,8 @@ def _order(turn: Turn, supply: list[_Supply], task: Task, shape: Shape, count: i
 def _intend(turn: Turn, task: Task, offer: Offer) -> None:
     node = turn.world.last_node + 1
     token = f"styx-{turn.settings.cluster}-{node}"
-    turn.record(InstanceIntended(node, token, offer, task.job.serial, turn.now))
+    lifetime = lasts(turn.world, task.job, offer, turn.now)
+    turn.record(InstanceIntended(node, token, offer, task.job.serial, turn.now, lifetime))
     turn.effect(LaunchInstance(node))
 
 

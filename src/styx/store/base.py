@@ -169,6 +169,7 @@ class InstanceRow(msgspec.Struct, frozen=True):
     shifted_at: int
     reason: str
     micros: int
+    lifetime: int = 0
 
 
 class EventRow(msgspec.Struct, frozen=True):

@@ -128,6 +128,7 @@ class _Machine:
             shifted.at if shifted else 0,
             self.reason,
             micros,
+            intended.lifetime,
         )
 
     def records(self, micros: int) -> Iterator[Record]:

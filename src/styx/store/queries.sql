@@ -130,8 +130,8 @@ UPDATE nodes SET lost_at = ?2 WHERE node = ?1;
 UPDATE nodes SET state = ?2, shifted_at = ?3 WHERE node = ?1;
 
 -- name: intend_instance
--- (node, token, offer, job, at)
-INSERT INTO instances (node, token, offer, job, intended_at) VALUES (?, ?, ?, ?, ?);
+-- (node, token, offer, job, at, lifetime)
+INSERT INTO instances (node, token, offer, job, intended_at, lifetime) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: bind_instance
 -- The fields of InstanceBound.
@@ -297,14 +297,14 @@ FROM nodes ORDER BY node;
 -- name: instances
 -- Machines that are not gone, or have been for less than a day: one that comes back after all is known. With all of their costs.
 SELECT node, token, offer, job, intended_at, ref, bound_at, charged_at, state, shifted_at, reason,
-    coalesce((SELECT sum(micros) FROM costs WHERE costs.node = instances.node), 0)
+    coalesce((SELECT sum(micros) FROM costs WHERE costs.node = instances.node), 0), lifetime
 FROM instances
 WHERE state IS NOT 'GONE' OR shifted_at > (SELECT last_at FROM meta WHERE one = 1) - 86400000 ORDER BY node;
 
 -- name: all_instances
 -- The same of all that are kept, newest first. (limit)
 SELECT node, token, offer, job, intended_at, ref, bound_at, charged_at, state, shifted_at, reason,
-    coalesce((SELECT sum(micros) FROM costs WHERE costs.node = instances.node), 0)
+    coalesce((SELECT sum(micros) FROM costs WHERE costs.node = instances.node), 0), lifetime
 FROM instances ORDER BY node DESC LIMIT ?;
 
 -- name: refusals

@@ -288,10 +288,22 @@ def nodes(connection: sqlite3.Connection) -> list[NodeRow]:
 
 
 def instance_row(row: tuple[Any, ...]) -> InstanceRow:
-    node, token, offer, job, intended_at, ref, bound_at, charged_at, state, shifted_at, reason, micros = row
+    node, token, offer, job, intended_at, ref, bound_at, charged_at, state, shifted_at, reason, micros, lifetime = row
     known = unpack_offer(offer)
     return InstanceRow(
-        node, token, known, job, intended_at, ref, bound_at, charged_at, state or "", shifted_at, reason, micros
+        node,
+        token,
+        known,
+        job,
+        intended_at,
+        ref,
+        bound_at,
+        charged_at,
+        state or "",
+        shifted_at,
+        reason,
+        micros,
+        lifetime,
     )
 
 

@@ -72,7 +72,8 @@ def _refusals(connection: sqlite3.Connection) -> Iterator[Record]:
 def _nodes(connection: sqlite3.Connection) -> Iterator[Record]:
     instances = {row[0]: read.instance_row(row) for row in connection.execute(SQL["instances"])}
     for instance in instances.values():
-        yield InstanceIntended(instance.node, instance.token, instance.offer, instance.job, instance.intended_at)
+        i = instance
+        yield InstanceIntended(i.node, i.token, i.offer, i.job, i.intended_at, i.lifetime)
         if instance.bound_at:
             yield InstanceBound(instance.node, instance.ref, instance.bound_at)
             yield InstanceCharged(instance.node, ((instance.job, instance.micros),), instance.charged_at)

@@ -252,8 +252,9 @@ def _node(connection: sqlite3.Connection, record: Record) -> None:
                 arguments = (record.node, record.state.value, record.at, record.reason)
                 connection.execute(SQL["shift_instance"], arguments)
         case InstanceIntended():
-            offer = _pack(record.offer)
-            connection.execute(SQL["intend_instance"], (record.node, record.token, offer, record.job, record.at))
+            r2 = record
+            row2 = (r2.node, r2.token, _pack(r2.offer), r2.job, r2.at, r2.lifetime)
+            connection.execute(SQL["intend_instance"], row2)
         case InstanceBound():
             connection.execute(SQL["bind_instance"], astuple(record))
         case InstanceRefused():

@@ -49,6 +49,8 @@ class BootstrapOrder(msgspec.Struct, frozen=True):
     busy_seconds: int = 86_400
     end_command: str = SHUTDOWN
     watch: str = ""  # "aws" or "gcp": whose notice of preemption is looked for; "": none
+    cpus: int = 0  # thousandths that the agent gives to tasks; 0: all it finds
+    memory: int = 0  # bytes, likewise: a machine finds a little less than it was sold as
 
     def __repr__(self) -> str:
         return f"BootstrapOrder({self.server_url!r}, ***, token={self.token!r})"

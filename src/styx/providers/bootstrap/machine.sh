@@ -112,6 +112,10 @@ for key, value in order["labels"]:
 words += ["--end-machine-after-idle", str(order["idle_seconds"]) + "s"]
 words += ["--end-machine-after-busy", str(order["busy_seconds"]) + "s"]
 words += ["--end-command", order["end_command"], "--contact-file", root + "/contact"]
+if order["cpus"]:
+    words += ["--cpus", str(order["cpus"]) + "m"]
+if order["memory"]:
+    words += ["--memory", str(order["memory"])]
 if order["watch"]:
     words += ["--watch-preemption", order["watch"]]
 for name in [name for name in os.environ if name.startswith("STYX_") and name not in ("STYX_LOG_LEVEL", "STYX_METADATA_URL")]:

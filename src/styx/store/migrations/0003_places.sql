@@ -10,6 +10,7 @@ CREATE TABLE instances (
     offer       BLOB    NOT NULL,
     job         INTEGER NOT NULL,
     intended_at INTEGER NOT NULL,
+    lifetime    INTEGER NOT NULL,
     ref         TEXT    NOT NULL DEFAULT '',
     bound_at    INTEGER NOT NULL DEFAULT 0,
     charged_at  INTEGER NOT NULL DEFAULT 0,
