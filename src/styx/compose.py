@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from styx.aiokit import Crash
 from styx.config.settings import Settings
 from styx.core.resources import Resources
 from styx.core.settings import CoreSettings
+from styx.errors import Problem, SpecError
 from styx.protocol.handles import Submits
 from styx.runtime.bundles import FOLDER, Bundles
 from styx.runtime.clock import Clock
@@ -54,13 +55,14 @@ class ControlPlane(Plane, Submits):
         store: Store | None = None,
         settings: ShellSettings | None = None,
         clock: Clock | None = None,
+        places: Callable[[ControlPlane, Vault], None] | None = None,
     ) -> AsyncIterator[ControlPlane]:
         """Open a control plane, and close it at the end of the block.
 
         With a `folder`, jobs and output are kept there and go on the next time; without one everything is in memory, and output
         in a folder that is removed at the end. An agent for this machine comes with it unless `agent` is False: its programs
-        end with the block. `resources` and `labels` say what that agent offers instead of what the machine has. Raises
-        StoreLocked when another process uses the folder, and StoreError.
+        end with the block. `resources` and `labels` say what that agent offers instead of what the machine has. `places` puts
+        providers behind it, which only a server that machines can find has. Raises StoreLocked when another process uses the folder, and StoreError.
         """
         async with AsyncExitStack() as stack:
             home = Path(folder) if folder is not None else Path(stack.enter_context(_temporary()))
@@ -71,6 +73,8 @@ class ControlPlane(Plane, Submits):
             stack.push_async_callback(shell.close, "the control plane was closed")
             plane = cls(shell, version=_version())
             plane.bundles = Bundles(home / FOLDER)
+            if places is not None:
+                places(plane, vault)
             if agent:
                 await stack.enter_async_context(
                     _embedded(shell, home, name=name, resources=resources, labels=labels, no_work=no_work)
@@ -82,11 +86,49 @@ class ControlPlane(Plane, Submits):
 async def open_server_plane(settings: Settings, *, home: Path | None = None) -> AsyncIterator[ControlPlane]:
     """The daemon's control plane, in `settings.home` unless `home` says otherwise. Whoever runs it watches
     `plane.shell.fatal` and hands links of agents to `plane.shell.hub.connect`."""
-    core = CoreSettings(max_live=settings.max_live)
+    core = CoreSettings(
+        max_live=settings.max_live,
+        max_instances=settings.max_instances,
+        hourly_cap=settings.hourly_cap,
+        idle_timeout=settings.idle_timeout,
+    )
     links = LinkSettings(heartbeat=settings.heartbeat, suspect=settings.suspect, lost=settings.lost, release=_version())
     shell_settings = ShellSettings(core=core, links=links)
-    async with ControlPlane.open(home or settings.home, agent=False, settings=shell_settings) as plane:
+    places = _places(settings, home or settings.home) if settings.providers else None
+    async with ControlPlane.open(home or settings.home, agent=False, settings=shell_settings, places=places) as plane:
         yield plane
+
+
+def _places(settings: Settings, home: Path) -> Callable[[ControlPlane, Vault], None]:
+    """The providers that are in the settings, to be put behind the plane. Raises SpecError for settings of theirs that are wrong."""
+    import os
+    import time
+
+    from styx.providers.base import Context
+    from styx.providers.registry import make_all
+    from styx.runtime.provisioner import Provisioner
+
+    context = Context(home, os.environ, lambda: time.time_ns() // 1_000_000, asyncio.sleep)
+    providers = make_all(settings.providers, context)
+    ca = _certificates(settings.public_ca)
+
+    def put(plane: ControlPlane, vault: Vault) -> None:
+        archives = plane.bundles.known
+        Provisioner.open(plane.shell, providers, home, vault, archives, public_url=settings.public_url, ca=ca)
+
+    return put
+
+
+def _certificates(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = Problem(
+            "$.places.public_ca", f"{path} cannot be read: {error}", "name a file with certificates (PEM)"
+        )
+        raise SpecError([problem], source="styx.toml") from None
 
 
 def _settings() -> ShellSettings:

@@ -11,13 +11,13 @@ from styx.core.graph import task_path
 from styx.core.offers import Catalog
 from styx.core.ranking import ranked
 from styx.core.resources import Resources
-from styx.core.spec import Choice, JobSpec
+from styx.core.spec import Choice, JobSpec, TaskSpec
 from styx.core.states import NodeState
 from styx.core.wording import listed, resources_text
 from styx.core.world import Node, World
 from styx.errors import Problem
 
-__all__ = ["check_fit", "could_ever_fit", "known_places", "misfit"]
+__all__ = ["check_fit", "could_ever_fit", "has_own_place", "known_places", "misfit"]
 
 NOTHING = Catalog()
 
@@ -34,6 +34,17 @@ def known_places(world: World) -> list[Node]:
 def could_ever_fit(world: World, resources: Resources, labels: Labels = ()) -> list[Node]:
     """The known places that could hold such a task if they were empty."""
     return [node for node in known_places(world) if mismatch(node, resources, labels) is None]
+
+
+def has_own_place(world: World, spec: TaskSpec) -> bool:
+    """Whether a node that no provider brought up could hold such a task, be it busy now: then nothing is brought up for it."""
+    return any(
+        node.instance is None
+        and node.state == NodeState.UP
+        and not node.lost
+        and any(mismatch(node, choice.resources, choice.labels) is None for choice in spec.choices)
+        for node in world.nodes.values()
+    )
 
 
 def check_fit(world: World, spec: JobSpec, catalog: Catalog = NOTHING) -> list[Problem]:

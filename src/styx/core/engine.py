@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from heapq import heappush
 from typing import Any
 
 from styx.core.apply import apply, raise_serials
@@ -51,6 +52,7 @@ from styx.core.retry import on_retry
 from styx.core.scaling import scale
 from styx.core.settings import CoreSettings
 from styx.core.states import NodeState
+from styx.core.timers import TEND
 from styx.core.turn import Later, Turn
 from styx.core.world import World
 
@@ -120,8 +122,12 @@ class Engine:
                 apply(world, NodeSuspected(node.id, now))
             elif node.state == NodeState.REQUESTED:  # the cloud may have been asked
                 apply(world, InstanceDoubted(node.id, now))
+                self.places.relaunch[node.id] = now
         for job in world.jobs.values():
             self._unfinished.append(("cancel" if job.cancelling else "open", job.serial, 0, 0))
+        if world.by_token:
+            self.places.tending = True
+            heappush(world.timers, (now, TEND, 0, 0, 0))
         self.placement_due = True
 
 

@@ -13,10 +13,12 @@ from collections.abc import Callable
 import msgspec
 
 from styx.core.capacity import known_places
+from styx.core.places import Places
+from styx.core.reasons import Reason
 from styx.core.settings import CoreSettings
 from styx.core.states import TaskState
 from styx.core.timers import BACKOFF
-from styx.core.waiting import Reason, why_ready
+from styx.core.waiting import why_ready
 from styx.core.wording import count_text, listed, resources_text, time_text
 from styx.core.world import Attempt, Job, Node, Task, World
 from styx.errors import NotFound
@@ -39,7 +41,9 @@ _MOST_TELLING = (
 )
 
 
-def explain(world: World, job: int, task: int, index: int, now: int, settings: CoreSettings) -> Reason:
+def explain(
+    world: World, job: int, task: int, index: int, now: int, settings: CoreSettings, places: Places | None = None
+) -> Reason:
     """Why element `index` of a live job's task is where it is; index < 0 asks about the array as a whole, answered by the
     element that waits the most. Raises NotFound for a job that is not in memory: it has ended, or never was."""
     found = world.jobs.get(job)
@@ -48,7 +52,8 @@ def explain(world: World, job: int, task: int, index: int, now: int, settings: C
     subject = found.tasks[task]
     if index < 0:
         index = next(at for at in (subject.states.find(state) for state in _MOST_TELLING) if at >= 0)
-    return _BY_STATE[TaskState(subject.states[index])](_Case(world, found, subject, index, now, settings))
+    case = _Case(world, found, subject, index, now, settings, places or Places())
+    return _BY_STATE[TaskState(subject.states[index])](case)
 
 
 class _Case(msgspec.Struct, frozen=True):
@@ -58,6 +63,7 @@ class _Case(msgspec.Struct, frozen=True):
     index: int
     now: int
     settings: CoreSettings
+    places: Places
 
     @property
     def attempt(self) -> Attempt:
@@ -176,7 +182,7 @@ def _cancelled_soon(case: _Case) -> Reason:
 def _ready(case: _Case) -> Reason:
     if case.job.cancelling:
         return _cancelled_soon(case)
-    return why_ready(case.world, case.task, case.index, case.now, case.settings)
+    return why_ready(case.world, case.task, case.index, case.now, case.settings, case.places)
 
 
 _BY_STATE: dict[TaskState, Callable[[_Case], Reason]] = {

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import msgspec
 
 from styx.core.budget import affords, lasts, money
+from styx.core.capacity import has_own_place
 from styx.core.effects import LaunchInstance
 from styx.core.fit import mismatch
 from styx.core.offers import Offer
@@ -58,7 +59,7 @@ def scale(turn: Turn) -> None:
     for looked, (task, shape, count) in enumerate(_waiting(world)):
         if looked >= _LOOKED_AT:
             break
-        if _has_own_place(world, task):
+        if has_own_place(world, task.spec):
             continue
         left = _take(supply, task, count)
         if left and not _soon_done(turn, supply, task, left):
@@ -107,17 +108,6 @@ def _room(node: Node) -> Resources:
     for demand in node.admission.waiting.values():
         room = room.minus(demand)
     return room
-
-
-def _has_own_place(world: World, task: Task) -> bool:
-    """Whether a node that no provider brought up could hold it, be it busy now."""
-    return any(
-        node.instance is None
-        and node.state == NodeState.UP
-        and not node.lost
-        and any(mismatch(node, choice.resources, choice.labels) is None for choice in task.spec.choices)
-        for node in world.nodes.values()
-    )
 
 
 def _take(supply: list[_Supply], task: Task, count: int) -> int:

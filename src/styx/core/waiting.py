@@ -10,10 +10,13 @@ import msgspec
 
 from styx.core.capacity import known_places, misfit
 from styx.core.fit import Obstacle, mismatch, missing, obstacle
+from styx.core.places import Places
 from styx.core.preview import first_placed, in_order
 from styx.core.queues import Line, Shape
+from styx.core.reasons import Reason
 from styx.core.settings import CoreSettings
 from styx.core.states import TaskState
+from styx.core.waiting_places import why_no_machine
 from styx.core.wording import count_text, resources_text, time_text
 from styx.core.world import Node, Task, World
 
@@ -22,15 +25,6 @@ __all__ = ["Reason", "why_ready"]
 _SHOWN = 5  # nodes named in the evidence
 _COUNTED = 1_000  # lines that are looked at to count what goes first
 _READY = TaskState.READY
-
-
-class Reason(msgspec.Struct, frozen=True, gc=False):
-    """The answer of `why`: a stable word, one line, what supports it, and what would change it."""
-
-    code: str
-    reason: str
-    evidence: tuple[str, ...] = ()
-    change: tuple[str, ...] = ()
 
 
 class _Before(msgspec.Struct, frozen=True):
@@ -53,16 +47,20 @@ class _Before(msgspec.Struct, frozen=True):
         return tuple(texts)
 
 
-def why_ready(world: World, task: Task, index: int, now: int, settings: CoreSettings) -> Reason:
-    """Codes: no-node, label-mismatch, never-fits, next, priority, fairness, queue, node-away, reserved, no-room."""
+def why_ready(world: World, task: Task, index: int, now: int, settings: CoreSettings, providers: Places) -> Reason:
+    """Codes: coming, no-machine, no-node, label-mismatch, never-fits, next, priority, fairness, queue, node-away, reserved, no-room."""
+    machine = why_no_machine(world, task, now, providers)
+    if machine is not None:
+        return machine
     places = known_places(world)
     if not places:
         change = ("start an agent: `styx-agent`, on this or another machine",)
         return Reason("no-node", "no place is known that could run it", (), change)
-    spec, shape = task.spec, task.shape
-    if shape is None or not any(mismatch(node, spec.resources, spec.labels) is None for node in places):
+    shape = task.shape
+    fitting = [one for one in (shape, *task.more) if one is not None and _held_by_any(places, one)]
+    if shape is None or not fitting:
         return _never(places, task)
-    shape = world.queues.shape(shape.priority, shape.resources, shape.labels)
+    shape = world.queues.shape(shape.priority, fitting[0].resources, fitting[0].labels)
     position = task.ordinal << 32 | index
     first = first_placed(world, now, settings)
     line, place, ahead = first or (None, None, False)
@@ -85,6 +83,10 @@ def why_ready(world: World, task: Task, index: int, now: int, settings: CoreSett
         reason = f"other jobs that hold less go first, and {blocked.reason}"
         return Reason("fairness", reason, (*before.evidence, *blocked.evidence), blocked.change)
     return blocked
+
+
+def _held_by_any(places: list[Node], shape: Shape) -> bool:
+    return any(mismatch(node, shape.resources, shape.labels) is None for node in places)
 
 
 def _never(places: list[Node], task: Task) -> Reason:

@@ -80,9 +80,8 @@ class Planning:
             task = job.tasks[ref.task]
             state = TaskState(task.states[max(ref.index, 0)]) if ref.index >= 0 or not task.spec.array else None
             if state is None or not state.ended:
-                reason = explain(
-                    self._loop.engine.world, ref.job, ref.task, ref.index, self._clock.now(), self._loop.engine.settings
-                )
+                engine, now = self._loop.engine, self._clock.now()
+                reason = explain(engine.world, ref.job, ref.task, ref.index, now, engine.settings, engine.places)
                 name = task.spec.name
                 shown = state.name if state is not None else (await self._queries.task(ref.task_text)).status
                 return Why(

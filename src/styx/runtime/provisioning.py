@@ -115,6 +115,10 @@ class Provisioning:
         else:
             self._post(InstanceLaunched(node, machine.ref))
 
+    def end(self, provider: str, ref: str) -> None:
+        """End a machine that a person wants ended and no node stands for."""
+        self._end(provider, [ref])
+
     def _end(self, provider: str, refs: list[str]) -> None:
         waiting = self._ending.get(provider)
         if waiting is None:

@@ -13,6 +13,7 @@ import time
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -40,6 +41,9 @@ from styx.runtime.watch import Watch
 from styx.store.base import Opened, Store
 from styx.telemetry.lag import LagMonitor
 from styx.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from styx.runtime.provisioner import Provisioner
 
 __all__ = ["Shell", "ShellSettings"]
 
@@ -90,6 +94,8 @@ class Shell:
         self.watch: Watch
         self.observers: Observers
         self.loop: Loop
+        self.dispatch: Dispatch
+        self.provisioner: Provisioner | None = None  # there when there are providers
         self._tick: Handle | None = None
         self._running: asyncio.Task[None] | None = None
         self._regaining: asyncio.Task[None] | None = None
@@ -130,13 +136,13 @@ class Shell:
         stopwatch: Callable[[], float],
         vault: Vault | None,
     ) -> Shell:
-        engine = core(settings=settings.core)
+        engine = core(settings=msgspec.structs.replace(settings.core, cluster=opened.incarnation))
         shell = cls(store, clock, engine, opened.epoch, opened.incarnation, output, vault)
         async for records in store.load():
             engine.recover(records)
             shell.results.note(records)
         engine.recovered(await store.serials(), clock.now())
-        dispatch = Dispatch(engine.world, shell.results, shell.secrets)
+        dispatch = shell.dispatch = Dispatch(engine.world, shell.results, shell.secrets)
         shell.watch = Watch(engine.world, store, last_event=opened.last_event)
         await shell.watch.recover()
         shell.metrics.readers.read = lambda: shell.watch.readers
@@ -178,6 +184,8 @@ class Shell:
             self.hub.close(reason)
             await self._drain()
             await self.supervisor.close()
+            if self.provisioner is not None:
+                await self.provisioner.close()
         finally:
             await self.output.close()
             await self.store.close()

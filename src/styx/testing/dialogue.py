@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from styx.core.effects import (
     Accepted,
     Answer,
@@ -166,7 +168,7 @@ class Dialogue:
             if not isinstance(serial, int):
                 return serial
         self._entropy += 1
-        header = JobSpec(spec.name, (), spec.priority, spec.deadline, spec.host, spec.cwd, spec.labels, spec.single)
+        header = msgspec.structs.replace(spec, tasks=())
         assert isinstance(serial, int)
         return self.say(JobSubmitted(serial, job_id(self.now, self._entropy), header, key))
 

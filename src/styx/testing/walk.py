@@ -26,6 +26,7 @@ from styx.core.records import (
     AttemptAssigned,
     AttemptEnded,
     ElementsDue,
+    InstanceDoubted,
     JobAccepted,
     JobCancelling,
     JobEnded,
@@ -42,7 +43,7 @@ from styx.testing.dialogue import Dialogue, task
 
 __all__ = ["Walk"]
 
-DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved)
+DERIVED = (TasksReady, AttemptAdmitted, ElementsDue, NodeReserved, InstanceDoubted)
 
 
 class Walk:
