@@ -21,6 +21,7 @@ from aiohttp import web
 
 X86_IMAGE = "ami-076f415166b04f5fe"
 ARM_IMAGE = "ami-0e9271c829888680e"
+Answer = tuple[int, bytes, str, dict[str, str]]  # status, body, media type, AWS's own headers
 _SCOPE = re.compile(r"Credential=([^/]*)/\d*/([^/]*)/([^/]*)/")
 _PUBLIC = ("/aws/service/debian/", "/aws/service/deeplearning/", "/aws/service/neuron/")
 
@@ -192,7 +193,7 @@ class AwsProxy:
         key = (asked.region, asked.action, body.decode(errors="replace"))
         if isinstance(fault, Stale):
             return _xml(_EMPTY if fault.empty else self._last.get(key, _EMPTY))
-        status, answer, kind = await self._really(request, asked, body)
+        status, answer, kind, headers = await self._really(request, asked, body)
         self._last[key] = answer
         if isinstance(fault, Lost):
             return _broken(request)
@@ -202,15 +203,16 @@ class AwsProxy:
             await fault.wait()
         if isinstance(fault, Cut):
             return await _cut(request, answer)
-        return web.Response(status=status, body=answer, content_type=kind)
+        return web.Response(status=status, body=answer, content_type=kind, headers=headers)
 
-    async def _really(self, request: web.Request, asked: Asked, body: bytes) -> tuple[int, bytes, str]:
+    async def _really(self, request: web.Request, asked: Asked, body: bytes) -> Answer:
         if asked.action == "GetParameter" and str(asked.fields.get("Name", "")).startswith(_PUBLIC):
             image = ARM_IMAGE if "arm64" in asked.fields["Name"] else X86_IMAGE
             return (
                 200,
                 _json({"Parameter": {"Name": asked.fields["Name"], "Value": image, "Type": "String"}}),
                 "application/json",
+                {},
             )
         token = asked.fields.get("ClientToken")
         if asked.action == "RunInstances" and token and asked.fields.get("DryRun") != "true":
@@ -220,20 +222,20 @@ class AwsProxy:
             body = self._by_token(asked, body)
         return await self._forward(request, body)
 
-    async def _launch(self, request: web.Request, asked: Asked, body: bytes, token: str) -> tuple[int, bytes, str]:
+    async def _launch(self, request: web.Request, asked: Asked, body: bytes, token: str) -> Answer:
         digest = urlencode(sorted(asked.fields.items()))
         kept = self.launched.get((asked.region, token))
         if kept is not None:
             if kept.digest != digest:
                 error = _error(asked, Error("IdempotentParameterMismatch", 400, "the token came with other parameters"))
-                return error.status, bytes(error.body), "text/xml"  # type: ignore[arg-type]
-            return 200, kept.body, "text/xml"
-        status, answer, kind = await self._forward(request, body)
+                return error.status, bytes(error.body), "text/xml", {}  # type: ignore[arg-type]
+            return 200, kept.body, "text/xml", {}
+        status, answer, kind, headers = await self._forward(request, body)
         if status == 200:
             found = re.search(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", answer)
             assert found is not None
             self.launched[asked.region, token] = _Kept(digest, answer, found[1].decode())
-        return status, answer, kind
+        return status, answer, kind, headers
 
     def _by_token(self, asked: Asked, body: bytes) -> bytes:
         """moto does not know the filter `client-token`: name the machine instead."""
@@ -246,11 +248,12 @@ class AwsProxy:
                 fields[f"Filter.{number}.Value.1"] = kept.instance if kept else "i-00000000000000000"
         return urlencode(fields).encode()
 
-    async def _forward(self, request: web.Request, body: bytes) -> tuple[int, bytes, str]:
+    async def _forward(self, request: web.Request, body: bytes) -> Answer:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in {"host", "content-length", "expect"}}
         url = f"{self.upstream}{request.rel_url}"
         async with self._client.request(request.method, url, data=body, headers=headers) as answer:
-            return answer.status, await answer.read(), answer.content_type
+            own = {name: value for name, value in answer.headers.items() if name.lower().startswith("x-amz")}
+            return answer.status, await answer.read(), answer.content_type, own
 
 
 def _asked(request: web.Request, body: bytes) -> Asked:

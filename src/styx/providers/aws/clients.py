@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from styx.providers.aws.errors import raised_by_sdk, translate
 from styx.providers.aws.settings import Settings
 
-__all__ = ["Clients"]
+__all__ = ["Clients", "side_by_side"]
 
 _MODELS: dict[
     str, Any
@@ -25,6 +25,16 @@ _MODELS: dict[
 _CONNECT = 4.0  # seconds
 _READ = 30.0  # seconds without a byte; RunInstances itself takes up to ten
 _TITLES = {"ec2": "EC2", "ssm": "SSM", "sts": "STS", "lambda": "Lambda", "pricing": "Pricing"}
+
+
+@asynccontextmanager
+async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that raises the first error as it is, after the others were cancelled."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 class Clients:

@@ -35,7 +35,7 @@ _MEMORY = 10_240 << 20  # bytes that a function may have at most, and its /tmp
 _LIMIT = 930.0  # seconds; Lambda ends an invocation after 900
 _SOON = 1.0  # seconds in which Lambda says that it does not take an invocation
 _RESULT = 4_096  # bytes
-_TAIL = 4_096  # bytes of log that an answer carries at most
+_LOG_BEGINS = (b"START RequestId:", b'"platform.start"')  # in the log of one invocation, as text and as JSON
 _CHUNK = 256 << 10
 _CONTEXT = 3_583  # bytes of a client context, in base64
 _AGAIN = {Kind.THROTTLED, Kind.CAPACITY, Kind.QUOTA, Kind.UNREACHABLE}
@@ -226,7 +226,7 @@ class Functions:
             return
         if not log:
             return
-        if not log.startswith(b"START RequestId:") or len(log) >= _TAIL:
+        if not any(mark in log for mark in _LOG_BEGINS):
             self._write(
                 held, 2, b"[styx: only the end of the function's log is shown; what came before it is missing]\n"
             )

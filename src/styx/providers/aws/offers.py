@@ -7,7 +7,6 @@ all regions in us-east-1). An account that may not use the Pricing API gets the 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ import msgspec
 
 from styx.core.offers import MICROS, Offer
 from styx.providers.aws.catalog import prices as builtin_prices
-from styx.providers.aws.clients import Clients
+from styx.providers.aws.clients import Clients, side_by_side
 from styx.providers.aws.kinds import InstanceType, described
 from styx.providers.aws.settings import Settings
 from styx.providers.base import Refused, Unsure
@@ -30,15 +29,18 @@ _AMOUNT = re.compile(r"\d{1,9}(?:\.\d{1,12})?")
 
 async def survey(clients: Clients, settings: Settings) -> list[Offer]:
     """Errors: Refused, Unsure; of the first region that has one, since a catalog without it would hide it."""
-    found = await asyncio.gather(*(_region(clients, region) for region in settings.regions))
-    return [offer for offers in found for offer in offers]
+    async with side_by_side() as tasks:
+        found = [tasks.create_task(_region(clients, region)) for region in settings.regions]
+    return [offer for offers in found for offer in offers.result()]
 
 
 async def _region(clients: Clients, region: str) -> list[Offer]:
-    types, zones, spot, demand = await asyncio.gather(
-        _types(clients, region), _zones(clients, region), _spot_prices(clients, region), _prices(clients, region)
-    )
-    return offered(region, types, zones, spot, demand)
+    async with side_by_side() as tasks:
+        types = tasks.create_task(_types(clients, region))
+        zones = tasks.create_task(_zones(clients, region))
+        spot = tasks.create_task(_spot_prices(clients, region))
+        demand = tasks.create_task(_prices(clients, region))
+    return offered(region, types.result(), zones.result(), spot.result(), demand.result())
 
 
 def offered(
