@@ -21,10 +21,11 @@ from styx.providers.aws.settings import IMAGES
 from styx.providers.base import Unsure
 
 GIB = 1 << 30
+DISK = 100 * GIB
 
 
 def test_known_machines_are_as_everyone_knows_them() -> None:
-    offers, source = builtin(["us-east-1"])
+    offers, source = builtin(["us-east-1"], DISK)
     assert re.match(r"20\d\d-\d\d-\d\d: ", source)
     assert "estimate" in source, "spot prices are marked as such"
     found = {(o.instance_type, o.zone, o.spot): o for o in offers}
@@ -45,7 +46,7 @@ def test_known_machines_are_as_everyone_knows_them() -> None:
 def test_every_offer_of_every_region_holds_together() -> None:
     assert len(book().types) > 1_350
     for region in known_regions():
-        offers, _ = builtin([region])
+        offers, _ = builtin([region], DISK)
         assert offers, region
         for offer in offers:
             assert offer.provider == "aws"
@@ -56,14 +57,14 @@ def test_every_offer_of_every_region_holds_together() -> None:
             assert offer.resources.cpus >= 1_000
             assert offer.resources.memory > 0
             assert image_kind(offer.arch, offer.resources.accelerators) in IMAGES
-    assert builtin(["xx-nowhere-1"])[0] == []
+    assert builtin(["xx-nowhere-1"], DISK)[0] == []
 
 
 def test_a_type_without_a_price_is_no_offer() -> None:
     priced = set(prices("us-east-1"))
     unpriced = set(book().types) - priced
     assert unpriced, "there are always newer types than prices"
-    assert not unpriced & {offer.instance_type for offer in builtin(["us-east-1"])[0]}
+    assert not unpriced & {offer.instance_type for offer in builtin(["us-east-1"], DISK)[0]}
 
 
 def test_memory_is_what_a_system_will_see() -> None:
@@ -128,7 +129,7 @@ def test_offers_are_of_zones_that_have_the_type_at_their_own_spot_price() -> Non
         ("mac.metal", "us-east-1a"),
     }
     spot = {("m5.large", "us-east-1b"): 31_000, ("new.large", "us-east-1a"): 12_000}
-    offers = offered("us-east-1", types, zones, spot, {"m5.large": 96_000})
+    offers = offered("us-east-1", types, zones, spot, {"m5.large": 96_000}, DISK)
     assert [(o.instance_type, o.zone, o.spot, o.price) for o in offers] == [
         ("m5.large", "us-east-1a", False, 96_000),
         ("m5.large", "us-east-1b", False, 96_000),

@@ -51,7 +51,7 @@ def test_a_machine_carries_all_that_keeps_it_from_leaking_from_its_first_moment(
             assert asked["InstanceInitiatedShutdownBehavior"] == "terminate"
             assert asked["MetadataOptions.HttpTokens"] == "required"
             assert asked["MetadataOptions.HttpPutResponseHopLimit"] == "1"
-            assert asked["BlockDeviceMapping.1.Ebs.VolumeSize"] == "50"
+            assert asked["BlockDeviceMapping.1.Ebs.VolumeSize"] == "70", "50, a tenth more, and the image's 15"
             assert asked["BlockDeviceMapping.1.Ebs.DeleteOnTermination"] == "true"
             assert {asked[f"TagSpecification.{n}.ResourceType"] for n in (1, 2)} == {"instance", "volume"}
             assert len(asked["ClientToken"]) <= 64

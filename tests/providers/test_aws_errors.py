@@ -151,6 +151,14 @@ def test_when_to_ask_again_is_passed_on() -> None:
     assert refused(answered("Throttling", 400)).retry_after == 0
 
 
+def test_a_type_that_one_zone_does_not_have_is_a_matter_of_that_zone() -> None:
+    text = (
+        "Your requested instance type (p5.48xlarge) is not supported in your requested Availability Zone (us-east-1a)."
+    )
+    assert refused(answered("Unsupported", 400, text)).kind is Kind.CAPACITY
+    assert refused(answered("Unsupported", 400, "The operation is not supported.")).kind is Kind.INVALID
+
+
 def test_an_encoded_message_is_left_out() -> None:
     text = "You are not authorized to perform this operation. Encoded authorization failure message: " + "QUJD" * 400
     said = refused(answered("UnauthorizedOperation", 403, text))

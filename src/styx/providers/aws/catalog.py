@@ -48,8 +48,8 @@ def prices(region: str) -> dict[str, int]:
     return dict(book().prices.get(region, {}))
 
 
-def builtin(regions: Iterable[str]) -> tuple[Sequence[Offer], str]:
-    """All offers of these regions, and the date and the source of their prices."""
+def builtin(regions: Iterable[str], disk: int) -> tuple[Sequence[Offer], str]:
+    """All offers of these regions, each with so many bytes of disk, and the date and the source of their prices."""
     known = book()
     offers: list[Offer] = []
     for region in regions:
@@ -57,7 +57,7 @@ def builtin(regions: Iterable[str]) -> tuple[Sequence[Offer], str]:
         for name, price in known.prices.get(region, {}).items():
             vcpus, memory, arm, accelerators, ratio = known.types[name]
             arch = "arm64" if arm else "x86_64"
-            holds = InstanceType(name, vcpus, memory, arch, accelerators).resources
+            holds = InstanceType(name, vcpus, memory, arch, accelerators).resources(disk)
             for zone in zones:
                 offers.append(Offer("aws", region, zone, name, False, price, holds, arch))
                 if ratio:

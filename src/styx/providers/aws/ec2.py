@@ -167,7 +167,8 @@ class Ec2:
 
     def _request(self, order: Order, image: Image, place: Place) -> dict[str, Any]:
         offer = order.offer
-        size = max(order.disk or self._settings.disk, image.least)
+        # A tenth more for the file system's own, and the image's part comes on top: what the offer promised is there to be used.
+        size = (order.disk or self._settings.disk) * 11 // 10 + image.least
         own = {CLUSTER_TAG: order.cluster, TOKEN_TAG: order.token, "Name": f"styx-{order.token}"}
         tags = [{"Key": key, "Value": text} for key, text in {**dict(self._settings.tags), **own}.items()]
         tagged = ["instance", "volume", *(["spot-instances-request"] if offer.spot else [])]

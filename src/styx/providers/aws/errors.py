@@ -162,6 +162,8 @@ def _answered(response: Any, doing: str) -> AwsRefused | AwsUnsure:
     status = int(meta.get("HTTPStatusCode") or 0)
     text = f"{doing}: {_sentence(str(said.get('Message') or ''), code, status)}"
     known = CODES.get(code)
+    if code == "Unsupported" and "Availability Zone" in text:
+        known = (Kind.CAPACITY, "")  # this zone has none of that type; the region may well have some elsewhere
     if known is not None:
         kind, hint = known
         return AwsRefused(kind, text, hint=hint, retry_after=_retry_after(meta), aws=code)

@@ -15,10 +15,7 @@ import msgspec
 
 from styx.core.resources import Resources
 
-__all__ = ["DISK", "InstanceType", "accelerators", "described", "image_kind", "usable_memory"]
-
-DISK = 16 << 40
-"""Bytes. The root volume is made to measure, up to the most a gp3 volume may have in every region."""
+__all__ = ["InstanceType", "accelerators", "described", "image_kind", "usable_memory"]
 
 _RENAMED = {
     "Radeon Pro V520": "RadeonProV520",
@@ -39,9 +36,9 @@ class InstanceType(msgspec.Struct, frozen=True, gc=False):
     arch: str
     accelerators: tuple[tuple[str, int], ...] = ()
 
-    @property
-    def resources(self) -> Resources:
-        return Resources(self.vcpus * 1_000, usable_memory(self.memory), DISK, self.accelerators)
+    def resources(self, disk: int) -> Resources:
+        """What such a machine has with so many bytes of disk."""
+        return Resources(self.vcpus * 1_000, usable_memory(self.memory), disk, self.accelerators)
 
 
 def usable_memory(mebibytes: int) -> int:

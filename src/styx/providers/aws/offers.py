@@ -30,17 +30,17 @@ _AMOUNT = re.compile(r"\d{1,9}(?:\.\d{1,12})?")
 async def survey(clients: Clients, settings: Settings) -> list[Offer]:
     """Errors: Refused, Unsure; of the first region that has one, since a catalog without it would hide it."""
     async with side_by_side() as tasks:
-        found = [tasks.create_task(_region(clients, region)) for region in settings.regions]
+        found = [tasks.create_task(_region(clients, region, settings.disk)) for region in settings.regions]
     return [offer for offers in found for offer in offers.result()]
 
 
-async def _region(clients: Clients, region: str) -> list[Offer]:
+async def _region(clients: Clients, region: str, disk: int) -> list[Offer]:
     async with side_by_side() as tasks:
         types = tasks.create_task(_types(clients, region))
         zones = tasks.create_task(_zones(clients, region))
         spot = tasks.create_task(_spot_prices(clients, region))
         demand = tasks.create_task(_prices(clients, region))
-    return offered(region, types.result(), zones.result(), spot.result(), demand.result())
+    return offered(region, types.result(), zones.result(), spot.result(), demand.result(), disk)
 
 
 def offered(
@@ -49,6 +49,7 @@ def offered(
     zones: set[tuple[str, str]],
     spot: dict[tuple[str, str], int],
     demand: dict[str, int],
+    disk: int,
 ) -> list[Offer]:
     """Offers of one region; keys are (type, zone) and types, prices are micros an hour."""
     offers: list[Offer] = []
@@ -58,7 +59,7 @@ def offered(
             continue
         for is_spot, price in ((False, demand.get(name, 0)), (True, spot.get((name, zone), 0))):
             if price:
-                offers.append(Offer("aws", region, zone, name, is_spot, price, kind.resources, kind.arch))
+                offers.append(Offer("aws", region, zone, name, is_spot, price, kind.resources(disk), kind.arch))
     return offers
 
 

@@ -54,7 +54,7 @@ class Aws:
         return self._functions
 
     def catalog(self) -> tuple[Sequence[Offer], str]:
-        return builtin(self._settings.regions or _PLANNED)
+        return builtin(self._settings.regions or _PLANNED, self._settings.disk)
 
     async def check(self) -> Check:
         return await check(self._clients, self._settings, self._ground)

@@ -5,7 +5,7 @@
     regions = ["us-east-1", "eu-west-1"]   # default: AWS_REGION, AWS_DEFAULT_REGION, or the profile's
     profile = "work"                       # of ~/.aws/config
     images = { x86_64 = "ami-0abc", arm64 = "/my/ssm/parameter" }   # also nvidia-x86_64, nvidia-arm64, neuron-x86_64
-    disk = "30GiB"                         # of the root volume, where a task does not say
+    disk = "100GiB"                        # that a machine has for its work, on its root volume (gp3)
     subnets = { us-east-1a = "subnet-0abc" }   # default: the default subnets of the default VPC
     security_group = "styx"                # a name, found or made without inbound rules; or an id (sg-...)
     instance_profile = "workers"           # an IAM instance profile the machines get
@@ -49,7 +49,9 @@ _ZONE = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d{1,2}(?:-[a-z]+-\d)?[a-z]")
 _IMAGE = re.compile(r"ami-[0-9a-z]{4,40}|/[A-Za-z0-9_./-]{1,1010}")
 _SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
 _NAME = re.compile(r"[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,128}")
-_MOST_DISK = 16 << 40  # of a gp3 volume, as every region has it
+_MOST_DISK = (
+    12 << 40
+)  # with what is added for the image and the file system a gp3 volume stays below the 16 TiB of every region
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True):
     profile: str = ""
     endpoint_url: str = ""
     images: tuple[tuple[str, str], ...] = tuple(IMAGES.items())
-    disk: int = 30 << 30
+    disk: int = 100 << 30
     subnets: tuple[tuple[str, str], ...] = ()
     security_group: str = "styx"
     instance_profile: str = ""
@@ -132,7 +134,7 @@ def _disk(value: object) -> int:
     except ValueError as error:
         raise _Wrong(str(error)) from None
     if not 1 << 30 <= size <= _MOST_DISK:
-        raise _Wrong(f"from 1GiB to 16TiB, got {got(value)}")
+        raise _Wrong(f"from 1GiB to 12TiB, got {got(value)}")
     return size
 
 
