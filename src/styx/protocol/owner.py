@@ -80,12 +80,14 @@ class Configure(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="con
 
 
 class OwnerStart(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="start"):
-    """`results` is the folder for $STYX_RESULTS, or empty when the task needs nothing. `secrets` are kept in memory only."""
+    """`results` is the folder for $STYX_RESULTS, or empty when the task needs nothing. `secrets` are kept in memory only. `parcel`
+    is the file of the packed working folder that is unpacked into the private one, or empty."""
 
     spec: Spec
     runs: tuple[Run, ...]
     results: str = ""
     secrets: tuple[Secret, ...] = ()
+    parcel: str = ""
 
 
 class OwnerStop(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="stop"):

@@ -32,16 +32,19 @@ class Attempt:
 
     __slots__ = (
         "alone", "code", "device_ids", "discarded", "ending_sent", "exited", "fds", "forgotten", "masks", "number", "ordinal", "outcome",
-        "pid", "reason", "result", "result_name", "results", "room", "run", "secrets", "settled", "spec", "spool", "started", "state",
+        "parcel", "pid", "reason", "result", "result_name", "results", "room", "run", "secrets", "settled", "spec", "spool", "started", "state",
     )  # fmt: skip
 
-    def __init__(self, ordinal: int, spec: Spec, run: Run, results: str, secrets: tuple[Secret, ...] = ()) -> None:
+    def __init__(
+        self, ordinal: int, spec: Spec, run: Run, results: str, secrets: tuple[Secret, ...] = (), parcel: str = ""
+    ) -> None:
         self.ordinal = ordinal
         self.number = run.attempt
         self.spec = spec
         self.run = run
         self.results = results
         self.secrets = secrets
+        self.parcel = parcel  # the file that its private folder is filled from
         self.masks: tuple[Masker, Masker] | None = None  # of its stdout and stderr, while it runs
         self.spool = _NO_OUTPUT
         self.state = QUEUED

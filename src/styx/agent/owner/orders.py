@@ -57,7 +57,7 @@ class Orders:
     def _start(self, message: p.OwnerStart, now: int) -> None:
         for run in message.runs:
             if run.attempt not in self._supervisor.attempts:
-                self._supervisor.take(message.spec, run, message.results, message.secrets, now)
+                self._supervisor.take(message.spec, run, message.results, message.secrets, now, message.parcel)
 
     def _held(self, numbers: tuple[int, ...]) -> list[Attempt]:
         held = self._supervisor.attempts

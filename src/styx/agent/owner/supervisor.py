@@ -70,12 +70,12 @@ class Supervisor:
         for attempt in [attempt for attempt in self._unsettled.values() if attempt.state == QUEUED]:
             self._refuse_too_large(attempt, now)
 
-    def take(self, spec: Spec, run: Run, results: str, secrets: tuple[Secret, ...], now: int) -> None:
+    def take(self, spec: Spec, run: Run, results: str, secrets: tuple[Secret, ...], now: int, parcel: str = "") -> None:
         """An attempt that was not held before waits for its turn."""
         self._ordinal = (self._ordinal + 1) % ORDINALS
         while self._ordinal in self._unsettled:
             self._ordinal = (self._ordinal + 1) % ORDINALS
-        attempt = Attempt(self._ordinal, spec, run, results, secrets)
+        attempt = Attempt(self._ordinal, spec, run, results, secrets, parcel)
         self.attempts[attempt.number] = attempt
         if self.closing:
             self._never_ran(attempt, Outcome.REJECTED, "the owner is about to exit", now)

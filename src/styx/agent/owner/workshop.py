@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 
+from styx.agent import unwrap
 from styx.agent.owner import environment, results
 from styx.agent.owner.attempt import Attempt
 from styx.agent.owner.devices import Devices
@@ -14,6 +16,8 @@ from styx.agent.owner.spawn import Spawner
 from styx.agent.owner.spool import Budget, Spool
 
 __all__ = ["Workshop"]
+
+_PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # of `styx`
 
 
 class Workshop:
@@ -46,7 +50,10 @@ class Workshop:
         folder = spec.workdir
         if not folder:
             folder = attempt.room = self._rooms.take()
-        attempt.pid, *attempt.fds = self._spawner.spawn(spec.command, spec.shell, folder, variables, attempt.ordinal)
+        command, shell = spec.command, spec.shell
+        if attempt.parcel and attempt.room:
+            command, shell = _unwrapping(attempt.parcel, command, shell), False
+        attempt.pid, *attempt.fds = self._spawner.spawn(command, shell, folder, variables, attempt.ordinal)
         if attempt.secrets and (values := worth_masking(secret.value for secret in attempt.secrets)):
             attempt.masks = Masker(values), Masker(values)
 
@@ -67,3 +74,9 @@ class Workshop:
         if attempt.room:
             self._rooms.remove(attempt.room)
             attempt.room = ""
+
+
+def _unwrapping(parcel: str, command: tuple[str, ...], shell: bool) -> tuple[str, ...]:
+    """The command that unpacks a parcel and then becomes the program."""
+    whole = ("/bin/sh", "-c", *command) if shell else command
+    return (sys.executable, "-I", "-S", "-c", unwrap.CODE, _PLACE, parcel, *whole)
