@@ -9,7 +9,7 @@ from __future__ import annotations
 from styx.core.fit import Labels, mismatch, missing
 from styx.core.graph import task_path
 from styx.core.offers import Catalog
-from styx.core.ranking import ranked
+from styx.core.ranking import best
 from styx.core.resources import Resources
 from styx.core.spec import Choice, JobSpec, TaskSpec
 from styx.core.states import NodeState
@@ -60,7 +60,7 @@ def check_fit(world: World, spec: JobSpec, catalog: Catalog = NOTHING) -> list[P
         if ident not in judged:
             choices = task.choices
             fits = any(mismatch(node, one.resources, one.labels) is None for one in choices for node in places)
-            fits = fits or bool(ranked(catalog, choices, task.ordered, 1, lambda offer: False))
+            fits = fits or best(catalog, choices, task.ordered, 1, lambda offer: False) is not None
             judged[ident] = None if fits else _nowhere(places, choices[0], catalog)
         wrong = judged[ident]
         if wrong is not None:

@@ -22,7 +22,7 @@ from styx.core.effects import LaunchInstance
 from styx.core.fit import mismatch
 from styx.core.offers import Offer
 from styx.core.queues import Line, Shape
-from styx.core.ranking import how_many, ranked
+from styx.core.ranking import best, how_many, ranked
 from styx.core.records import InstanceIntended
 from styx.core.refusals import refused
 from styx.core.resources import Resources
@@ -149,29 +149,28 @@ def _order(turn: Turn, supply: list[_Supply], task: Task, shape: Shape, count: i
     spec = task.spec
     any_ordered = False
     while count:
-        candidates = ranked(
+        found = best(
             places.catalog,
             spec.choices,
             spec.ordered,
             count,
             lambda offer: refused(world.refusals, offer, turn.now) is not None,
         )
-        if not candidates:
+        if found is None:
             places.told[shape.key] = _none_left(turn, task)
             return any_ordered
-        best = candidates[0]
-        obstacle = _bound(turn, task, best.offer)
+        obstacle = _bound(turn, task, found.offer)
         if obstacle:
             places.told[shape.key] = obstacle
             return any_ordered
-        _intend(turn, task, best.offer)
+        _intend(turn, task, found.offer)
         any_ordered = True
         node = world.nodes[world.last_node]
         one = _Supply(node, node.capacity)
         supply.append(one)
         before, count = count, _take([one], task, count)
         if count == before:
-            places.told[shape.key] = f"{best.offer.instance_type} was found to fit, and does not"
+            places.told[shape.key] = f"{found.offer.instance_type} was found to fit, and does not"
             return any_ordered
     return any_ordered
 
