@@ -181,10 +181,12 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def pss(*pids: int) -> float:
-    """MB that these processes take, shared pages split among those who share them."""
+    """MB that these processes take, shared pages split among those who share them; who has ended takes none."""
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1_000
