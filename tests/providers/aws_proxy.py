@@ -114,19 +114,28 @@ class Faults:
         self._queued[action] += [(fault, when) for fault in faults]
 
     def always(
-        self, action: str, fault: Fault, *, region: str = "", zone: str = "", instance_type: str = "", service: str = ""
+        self,
+        action: str,
+        fault: Fault,
+        *,
+        region: str = "",
+        zone: str = "",
+        instance_type: str = "",
+        service: str = "",
+        when: Callable[[Asked], bool] = lambda asked: True,
     ) -> None:
         """An empty `action` means all."""
 
-        def when(asked: Asked) -> bool:
+        def narrowed(asked: Asked) -> bool:
             return (
                 region in {"", asked.region}
                 and zone in {"", asked.zone}
                 and instance_type in {"", asked.instance_type}
                 and service in {"", asked.service}
+                and when(asked)
             )
 
-        self._standing.append((action, fault, when))
+        self._standing.append((action, fault, narrowed))
 
     def clear(self) -> None:
         self._queued.clear()

@@ -313,6 +313,38 @@ def test_ending_leaves_out_what_is_gone_and_asks_every_region() -> None:
     asyncio.run(scenario())
 
 
+def test_a_machine_that_is_protected_keeps_no_other_alive() -> None:
+    async def scenario() -> None:
+        async with AwsWorld() as world:
+            ec2 = world.provider().provisioner
+            refs = [(await ec2.launch(order(f"n-{number}"))).ref for number in range(3)]
+            protected = refs[1].partition("/")[2]
+            world.faults.always(
+                "TerminateInstances", Error("OperationNotPermitted", 400), when=lambda a: protected in a.fields.values()
+            )
+            with pytest.raises(Refused) as refused:
+                await ec2.terminate(refs)
+            assert refused.value.kind is Kind.DENIED
+            assert await world.alive() == {refs[1]}
+
+    asyncio.run(scenario())
+
+
+def test_a_question_before_the_launch_that_fails_leaves_no_doubt() -> None:
+    async def scenario() -> None:
+        async with AwsWorld() as world:
+            ec2 = world.provider().provisioner
+            for action in ("DescribeImages", "DescribeVpcs", "DescribeSecurityGroups", "CreateSecurityGroup"):
+                world.faults.next(action, Dropped())
+                with pytest.raises(Refused) as refused:
+                    await ec2.launch(order())
+                assert refused.value.kind is Kind.THROTTLED
+            await ec2.launch(order())
+            assert len(await world.alive()) == 1
+
+    asyncio.run(scenario())
+
+
 def test_an_end_whose_answer_was_lost_is_unsure_and_may_be_repeated() -> None:
     async def scenario() -> None:
         async with AwsWorld() as world:

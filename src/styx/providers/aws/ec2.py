@@ -26,6 +26,7 @@ __all__ = ["Ec2", "client_token", "machine"]
 
 _PAGE = 200  # instances a page: one of 1,000 would take 150 ms of the loop to read
 _BATCH = 100  # machines named in one request
+_OF_ONE = {"OperationNotPermitted", "IncorrectInstanceState", "UnsupportedOperation"}
 _STATES = {
     "pending": MachineState.PENDING,
     "running": MachineState.RUNNING,
@@ -71,9 +72,13 @@ class Ec2:
             return found
 
     async def _launch(self, order: Order) -> Machine:
-        async with side_by_side() as tasks:
-            image = tasks.create_task(self._ground.image(order))
-            place = tasks.create_task(self._ground.place(order.offer))
+        try:
+            async with side_by_side() as tasks:
+                image = tasks.create_task(self._ground.image(order))
+                place = tasks.create_task(self._ground.place(order.offer))
+        except AwsUnsure as error:
+            # These were questions: whatever became of them, no machine did.
+            raise AwsRefused(Kind.THROTTLED, error.message, aws=error.aws) from error
         request = self._request(order, image.result(), place.result())
         answer = await self._clients.call("ec2", order.offer.region, "run_instances", **request)
         return machine(answer["Instances"][0], order.offer.region)
@@ -154,6 +159,9 @@ class Ec2:
             try:
                 await self._clients.call("ec2", region, operation, InstanceIds=ids)
             except AwsRefused as error:
+                if error.aws in _OF_ONE and len(ids) > 1:
+                    await self._one_by_one(region, ids, operation)
+                    return
                 if error.aws not in {"InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"}:
                     raise
                 if operation != "terminate_instances":
@@ -164,6 +172,17 @@ class Ec2:
                 ids = rest
             else:
                 return
+
+    async def _one_by_one(self, region: str, ids: list[str], operation: str) -> None:
+        """One machine that may not be touched must not keep the others."""
+        failed: list[Refused | Unsure] = []
+        for instance in ids:
+            try:
+                await self._order(region, [instance], operation)
+            except (Refused, Unsure) as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _request(self, order: Order, image: Image, place: Place) -> dict[str, Any]:
         offer = order.offer

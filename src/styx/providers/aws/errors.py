@@ -99,6 +99,10 @@ CODES: dict[str, tuple[Kind, str]] = {
     "OptInRequired": (Kind.DENIED, _OPT_IN),
     "SubscriptionRequiredException": (Kind.DENIED, _OPT_IN),
     "Blocked": (Kind.DENIED, "AWS has blocked the account: its support can say why"),
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
+        Kind.DENIED,
+        "make the role that spot machines need once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
+    ),
     "PendingVerification": (
         Kind.DENIED,
         "AWS has yet to verify the account for this region; that takes up to four hours",

@@ -55,10 +55,10 @@ def image_kind(arch: str, has: tuple[tuple[str, int], ...]) -> str:
 
 def described(said: Mapping[str, Any]) -> InstanceType | None:
     """From one entry of DescribeInstanceTypes; None for what cannot run an agent as it is (Macs, which come with a host of their
-    own, and 32-bit types) or whose accelerators cannot be counted whole (a fraction of a GPU)."""
+    own, 32-bit and paravirtual types) or whose accelerators cannot be counted whole (a fraction of a GPU)."""
     supported = (said.get("ProcessorInfo") or {}).get("SupportedArchitectures") or []
     arch = next((name for name in ("x86_64", "arm64") if name in supported), "")
-    if not arch:
+    if not arch or "hvm" not in said.get("SupportedVirtualizationTypes", ["hvm"]):
         return None
     has = accelerators(said)
     if has is None:
