@@ -7,9 +7,8 @@
   more) or of a reservation (0). Within a family prices are proportional to a weight: the vCPUs, or the prices in us-east-1 of BASE
   below where they are not. So the rate of a family in a region is the lowest on which two of its sizes agree within 2 %; a size
   that is within 2 % of it keeps its own price, the others get weight times rate, and a family without such a rate gets no price;
-- BASE: prices of AWS's page "Amazon EC2 On-Demand Pricing" for us-east-1, of families that are not proportional to vCPUs;
-- CHANGED: the price changes that AWS announced after that day ("up to 45% price reduction for EC2 NVIDIA GPU-accelerated
-  instances", June 2025).
+- BASE: prices of AWS's page "Amazon EC2 On-Demand Pricing" for us-east-1, of families that are not proportional to vCPUs; those of
+  P4, P5 and P6 as they are since June 2025 (AWS announced up to 45 % less for them then).
 
     pip download --no-deps apache-libcloud && unzip -o apache_libcloud-*.whl
     .venv/bin/python scripts/catalog_aws.py libcloud/data/pricing.json
@@ -60,19 +59,21 @@ BASE: dict[str, float] = {
     "inf1.xlarge": 0.228, "inf1.2xlarge": 0.362, "inf1.6xlarge": 1.18, "inf1.24xlarge": 4.721,
     "inf2.xlarge": 0.7582, "inf2.8xlarge": 1.96786, "inf2.24xlarge": 6.49063, "inf2.48xlarge": 12.98127,
     "trn1.2xlarge": 1.34375, "trn1.32xlarge": 21.5,
-    "p3dn.24xlarge": 31.212, "p4d.24xlarge": 32.7726, "p4de.24xlarge": 40.96575, "p5.48xlarge": 98.32,
+    "p3dn.24xlarge": 31.212, "p4d.24xlarge": 21.957642, "p4de.24xlarge": 27.447053, "p5.4xlarge": 6.88, "p5.48xlarge": 55.04,
+    "p5en.48xlarge": 63.296, "p6-b200.48xlarge": 113.9328, "p6-b300.48xlarge": 142.416,
 }  # fmt: skip
 
 ALONE: dict[str, dict[str, float]] = {
-    # Families of one size, whose price no other size confirms: as AWS's page and the price list both have them.
+    # Families of one size, whose price no other size confirms: as AWS's page and the price list both had them.
     "p3dn": {"ap-northeast-1": 42.783, "eu-west-1": 33.711},
     "p4d": {
-        "ap-northeast-1": 44.92215, "ap-northeast-2": 45.38848, "ap-south-1": 39.32, "ap-southeast-2": 42.60438,
-        "eu-central-1": 40.94475, "eu-west-1": 35.39655,
+        region: price * 0.67  # the reduction of June 2025 was the same everywhere
+        for region, price in {
+            "ap-northeast-1": 44.92215, "ap-northeast-2": 45.38848, "ap-south-1": 39.32, "ap-southeast-2": 42.60438,
+            "eu-central-1": 40.94475, "eu-west-1": 35.39655,
+        }.items()
     },
 }  # fmt: skip
-
-CHANGED = {"p4d": 0.67, "p4de": 0.67, "p5": 0.5598}
 
 SPOT = {"accelerated": 300, "other": 400}
 """Thousandths of the price on demand: rough medians over zones in published samples of 2025, an estimate and marked as one."""
@@ -124,7 +125,7 @@ def main(price_file: str) -> None:
     }
     day = datetime.fromtimestamp(listed["updated"], UTC).date().isoformat()
     source = (
-        "AWS's public price list for Linux on demand, with the reductions announced in June 2025; "
+        "AWS's public price list for Linux on demand, P4, P5 and P6 as since June 2025; "
         "prices of spot machines are estimates (30 % of the price on demand with accelerators, 40 % without)"
     )
     book = {"date": day, "source": source, "types": types, "zones": zones, "prices": prices}
@@ -155,7 +156,7 @@ def priced(region: str, there: set[str], kinds: Any, quoted: dict[str, dict[str,
         for name in names:
             price = ALONE.get(kin, {}).get(region, 0.0) or fitting(own[name], rate, weights[name], exact=by_base)
             if price:
-                found[name] = price * CHANGED.get(kin, 1.0)
+                found[name] = price
     return {name: round(price * 1_000_000) for name, price in sorted(found.items())}
 
 
