@@ -92,6 +92,24 @@ def test_losses_do_not_use_up_retries_but_only_so_many_are_forgiven() -> None:
     talk.nothing_else()
 
 
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_function_that_was_lost_is_invoked_again_only_if_that_does_no_harm(idempotent: bool) -> None:
+    talk = Dialogue()
+    serial = talk.submit(job("j", task("x", function="f", idempotent=idempotent)))
+    node = talk.connect("a", boot="one")
+    (first,) = talk.expect_start(node)
+    talk.lose(node)
+    if idempotent:
+        (second,) = talk.expect_start(talk.connect("a", boot="two"))
+        assert second != first
+    else:
+        talk.expect_job(serial, "FAILED", code=1)
+        [end] = [record for record in talk.records if isinstance(record, AttemptEnded)]
+        assert end.outcome is Outcome.LOST
+        assert "idempotent" in end.reason
+    talk.nothing_else()
+
+
 @pytest.mark.parametrize("known_to_run", [True, False])
 def test_a_reboot_loses_what_the_machine_held(known_to_run: bool) -> None:
     """Also what is not known to have started: it may have, in the moment before, so its attempt is never sent again."""
