@@ -71,15 +71,15 @@ def end_attempt(turn: Turn, attempt: Attempt, ending: AttemptEnding, *, silent: 
         # Stopped, though nobody cancelled it: its machine is going away, which is not the program's fault.
         outcome = Outcome.LOST
         lost = (task.losses[index] if task.losses else 0) + 1
-        if spec.function and not spec.idempotent:
-            # Nobody can stop an invocation or ask what became of it: it may have been carried out, or be going on still.
-            state, code = TaskState.FAILED, code or LOST_CODE
-            reason = f"{reason}; it is not invoked again, since the task does not say `idempotent: true`"
-        elif lost <= spec.max_lost:
+        if lost <= spec.max_lost:
             state = TaskState.BACKOFF if silent and spec.exclusive else TaskState.READY
         else:
             state, code = TaskState.FAILED, code or LOST_CODE
             reason = f"lost {lost} times, {spec.max_lost} are forgiven; the last time: {reason}"
+        if spec.function and not spec.idempotent:
+            # Nobody can stop an invocation or ask what became of it: it may have been carried out, or be going on still.
+            state, code = TaskState.FAILED, code or LOST_CODE
+            reason = f"{ending.reason}; it is not invoked again, since the task does not say `idempotent: true`"
     else:
         failures = (task.failures[index] if task.failures else 0) + 1
         if failures <= spec.retries:
