@@ -7,6 +7,7 @@ all regions in us-east-1). An account that may not use the Pricing API gets the 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -123,8 +124,8 @@ async def _prices(clients: Clients, region: str) -> dict[str, int]:
                 if price:
                     found[name] = price
     except (Refused, Unsure, msgspec.DecodeError):
-        return builtin_prices(region)
-    return found or builtin_prices(region)
+        found = {}
+    return found or await asyncio.to_thread(builtin_prices, region)
 
 
 def _product(said: Any) -> tuple[str, int]:
