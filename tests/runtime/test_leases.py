@@ -116,6 +116,15 @@ def test_handshakes_are_limited_and_told_when_to_come_back() -> None:
     assert gate.admit(wait) > 0
 
 
+def test_a_herd_that_is_refused_comes_back_one_after_the_other() -> None:
+    gate = Handshakes(rate=10, burst=2)
+    waits = sorted(wait for wait in (gate.admit(0) for _ in range(102)) if wait)
+    assert len(waits) == 100
+    assert [gate.admit(wait) for wait in waits] == [0] * 100
+    assert waits[-1] <= 10_001
+    assert max(gate.admit(waits[-1]) for _ in range(10_000)) <= 60_001
+
+
 def test_a_stall_before_the_first_tick_is_none_of_the_agents_fault() -> None:
     for begin in (Leases.beat, Leases.watch):
         leases = Leases()

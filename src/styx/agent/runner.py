@@ -19,6 +19,7 @@ from styx.agent.ports import Dial, OpenOwner, Port
 from styx.agent.results import DropResults, WriteResults
 from styx.agent.session import LinkState, Out, Session, Vitals
 from styx.aiokit.backoff import Backoff
+from styx.aiokit.stall import Stall
 from styx.errors import Busy, ProtocolError, StyxError, Unreachable
 from styx.protocol.messages import AgentMessage
 from styx.protocol.owner import AgentToOwner, OwnerStart
@@ -182,10 +183,12 @@ class AgentRunner:
                 hear(await port.recv())
 
         async def write() -> None:
-            while True:
-                batch = await outbox.take()
-                async with asyncio.timeout(SEND_LIMIT):
+            with Stall(SEND_LIMIT) as sending:
+                while True:
+                    batch = await outbox.take()
+                    sending.begins()
                     await port.send(batch)
+                    sending.ends()
 
         parts = [asyncio.create_task(part) for part in (read(), write(), _until(hang_up))]
         try:

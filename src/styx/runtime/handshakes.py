@@ -12,18 +12,23 @@ from styx.protocol.messages import OLDEST, VERSION, Hello, Refused
 
 __all__ = ["Handshakes", "read_hello", "unfit"]
 
+_LONGEST = 60_000  # milliseconds that anybody is told to wait
 HELLO_LIMIT = 10.0  # seconds for an agent to say who it is
 
 
 class Handshakes:
     """A token bucket: `rate` a second, and at most `burst` at once, so that a thousand agents that come back together do not
-    starve those already in. Times are milliseconds on any steady clock."""
+    starve those already in. Times are milliseconds on any steady clock.
+
+    Who is refused is given a time of his own, one after the other, and not the time when the next token will be there: ten thousand
+    that are told the same moment come back at that moment, and all but one of them for nothing."""
 
     def __init__(self, rate: float = 200.0, burst: int = 200) -> None:
         self._rate = rate
         self._burst = float(burst)
         self._left = float(burst)
         self._at: int | None = None
+        self._promised = 0.0  # the time that the last one who was refused was given
 
     def admit(self, at: int) -> int:
         """0 when this one may go on, else after how many milliseconds it may try again."""
@@ -33,7 +38,9 @@ class Handshakes:
         if self._left >= 1:
             self._left -= 1
             return 0
-        return 1 + int((1 - self._left) * 1_000 / self._rate)
+        each = 1_000 / self._rate
+        self._promised = max(self._promised + each, at + (1 - self._left) * each)
+        return 1 + min(_LONGEST, int(self._promised - at))
 
 
 async def read_hello(frames: AsyncIterator[bytes]) -> tuple[Hello, list[Any]]:

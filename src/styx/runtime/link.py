@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from styx.aiokit.stall import Stall
 from styx.errors import ProtocolError
 from styx.protocol.messages import Heartbeat, Hello, Output
 from styx.runtime.outbox import Outbox
@@ -29,7 +30,7 @@ class LinkSettings(msgspec.Struct, frozen=True):
     heartbeat: int = 10_000
     suspect: int = 45_000
     lost: int = 300_000
-    handshakes: float = 200.0
+    handshakes: float = 250.0  # so that ten thousand agents are back within a minute
     outbox: int = 64 << 20  # bytes that may wait for one agent
     release: str = ""  # this server's version
 
@@ -104,9 +105,11 @@ class Link:
     async def write(self) -> None:
         """Send what gathers in the outbox until it closes, then close the transport."""
         try:
-            async for frame in self.outbox.frames():
-                async with asyncio.timeout(SEND_LIMIT):
+            with Stall(SEND_LIMIT) as sending:
+                async for frame in self.outbox.frames():
+                    sending.begins()
                     await self._transport.send(frame)
+                    sending.ends()
         except (ConnectionError, TimeoutError) as error:
             self.end(f"the link broke: {error}")
         finally:

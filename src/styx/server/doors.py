@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST", "Doors", "most_connections", "raise_limit"]
 
-MOST = 10_000  # connections
+MOST = 20_000  # connections: twice the agents that one server is made for
 _RESERVED = 256  # descriptors for everything else, refusals too
 _DESCRIPTORS = 65_536  # more would only make room for more harm
 _REFUSALS = 128  # that wait for the request they answer; beyond, connections are closed without a word

@@ -19,6 +19,7 @@ __all__ = ["CONTENT_TYPE", "Counter", "Family", "Gauge", "Histogram", "Metrics",
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _RECORDS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
 
 
@@ -127,7 +128,7 @@ class Metrics:
         self.commits = self._histogram("styx_commit_seconds", "Time from handing a batch to the store to its fsync.")
         self.records = self._histogram("styx_commit_records", "Records in one batch.", _RECORDS)
         self.turns = self._histogram("styx_turn_seconds", "Time that one turn of the core works without a pause.")
-        self.lag = self._histogram("styx_loop_lag_seconds", "How late the event loop calls back.")
+        self.lag = self._histogram("styx_loop_lag_seconds", "How late the event loop calls back.", _DELAYS)
         self.output = self._counter("styx_output_bytes", "Bytes of output synced to disk.")
         self.requests = self._family("styx_http_requests", "HTTP requests answered.", "method", "route", "status")
         self.request_seconds = self._histogram("styx_http_request_seconds", "Time to answer an HTTP request.")
