@@ -99,7 +99,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
                     "retrys": 2,
                     "retries": -1,
                     "timeout": "soon",
-                    "resources": {"cpu": 1, "memory": "lots", "spot": True, "any_of": [], "labels": 3},
+                    "resources": {"cpu": 1, "memory": "lots", "spot": "perhaps", "any_of": [], "labels": 3},
                     "env": {"A": None, "B=": 1, "C": [1], "STYX_ATTEMPT": "1"},
                     "needs": ["nobody"],
                 },
@@ -132,7 +132,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert found["$.tasks.a.retrys"].message == "unknown key 'retrys' in task 'a'"
     assert found["$.tasks.a.retrys"].hint == "did you mean 'retries'?"
     assert found["$.tasks.h.when"].hint == "did you mean 'always'?"
-    assert "no cloud provider built in" in found["$.tasks.a.resources.spot"].message
+    assert found["$.tasks.a.resources.spot"].message == "spot must be true, false or 'prefer', got 'perhaps'"
     assert "run: 'echo hi'" in found["$.tasks.f.command"].hint
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from styx.core.graph import MAX_ARRAY, MAX_NAME
 from styx.core.spec import Priority, When
-from styx.core.units import MAX_ACCELERATORS, MAX_BYTES, MAX_CPUS, MAX_MILLISECONDS
+from styx.core.units import MAX_ACCELERATORS, MAX_BYTES, MAX_CPUS, MAX_DOLLARS, MAX_MILLISECONDS
+from styx.protocol.requirement import MAX_CHOICES
 
 __all__ = ["DOCUMENT", "PARAMETERS", "SHAPES", "SINGLE"]
 
@@ -57,22 +58,22 @@ _DURATION: Shape = {
 }
 _SIZE: Shape = {
     "anyOf": [
-        {"type": "string", "pattern": "^[1-9][0-9]{0,3}(kB|MB|GB|KiB|MiB|GiB)$"},
+        {"type": "string", "pattern": "^[1-9][0-9]{0,3}(kB|MB|GB|KiB|MiB|GiB)[+]?$"},
         {"type": "integer", "minimum": 0, "maximum": MAX_BYTES},
-        {"type": "string", "pattern": r"^\s*[0-9]{1,20}(\.[0-9]{1,9})?\s*([kKmMgGtTpP]i?)?[bB]?\s*$"},
+        {"type": "string", "pattern": r"^\s*[0-9]{1,20}(\.[0-9]{1,9})?\s*([kKmMgGtTpP]i?)?[bB]?\s*[+]?\s*$"},
     ],
-    "description": "text such as 512MB or 1.5GiB, or a number of bytes",
+    "description": "text such as 512MB or 16GB+ (at least so much, which is meant anyway), or a number of bytes",
 }
 _CPUS: Shape = {
     "anyOf": [
         {"type": "number", "minimum": 0.001, "maximum": MAX_CPUS},
-        {"type": "string", "pattern": r"^\s*([0-9]{1,10}m|[0-9]{1,15}(\.[0-9]{1,9})?)\s*$"},
+        {"type": "string", "pattern": r"^\s*([0-9]{1,10}m|[0-9]{1,15}(\.[0-9]{1,9})?)\s*[+]?\s*$"},
     ],
-    "description": "such as 2, 0.5 or 500m",
+    "description": "such as 2, 0.5, 500m or 4+ (at least so many, which is meant anyway)",
 }
 _KIND = "[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}"
 _COUNT: Shape = {"type": "integer", "minimum": 0, "maximum": MAX_ACCELERATORS}
-_ACCELERATORS: Shape = {
+_KINDS: Shape = {
     "anyOf": [
         {
             "type": "object",
@@ -84,6 +85,18 @@ _ACCELERATORS: Shape = {
         {"type": "string", "pattern": rf"^\s*{_KIND}\s*(:\s*[0-9]{{1,4}})?\s*(,\s*{_KIND}\s*(:\s*[0-9]{{1,4}})?\s*)*$"},
     ],
     "description": "such as {A100: 1} or A100:1",
+}
+_ACCELERATORS: Shape = {
+    "anyOf": [*_KINDS["anyOf"], {"type": "array", "items": _KINDS, "minItems": 1, "maxItems": MAX_CHOICES}],
+    "description": "such as {A100: 1} or A100:1; a list is a choice",
+}
+_MONEY: Shape = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[1-9][0-9]{0,5}(\.[0-9]{1,6})? USD$"},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_DOLLARS},
+        {"type": "string", "pattern": r"^\s*\$?\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*(USD|usd)?\s*$"},
+    ],
+    "description": "such as 20 USD, or a number of US dollars",
 }
 _LABEL: Shape = {"type": "string", "maxLength": 256}  # of what can be printed
 _LABELS: Shape = {
@@ -113,16 +126,31 @@ _SECRETS: Shape = {
 }
 _COUNT_TO_1000: Shape = {"type": "integer", "minimum": 0, "maximum": 1_000}
 _PLACE: Shape = {"type": "string", "pattern": r"^[^\x00-\x1f]{1,256}$"}
+_WAY: dict[str, Shape] = {
+    "cpus": _CPUS,
+    "memory": _SIZE,
+    "disk": _SIZE,
+    "accelerators": _ACCELERATORS,
+    "labels": _LABELS,
+    **dict.fromkeys(("provider", "region", "zone", "instance_type"), _PLACE),
+    "spot": {"enum": [True, False, "prefer"]},
+    "max_hourly_cost": _MONEY,
+}
 _RESOURCES: Shape = {
     "type": "object",
     "properties": {
-        "cpus": _CPUS,
-        "memory": _SIZE,
-        "disk": _SIZE,
-        "accelerators": _ACCELERATORS,
-        "labels": _LABELS,
-        **dict.fromkeys(("provider", "region", "zone", "instance_type"), _PLACE),
-        "spot": {"const": False, "description": "true where there is a cloud provider; none is built in yet"},
+        **_WAY,
+        "any_of": {
+            "type": "array",
+            "items": {"type": "object", "properties": _WAY, "additionalProperties": False},
+            "minItems": 1,
+            "maxItems": MAX_CHOICES,
+            "description": "alternatives, each over what stands around it",
+        },
+        "ordered": {
+            "type": "boolean",
+            "description": "alternatives are tried in their order; else the cheapest is taken",
+        },
     },
     "additionalProperties": False,
 }
@@ -140,6 +168,7 @@ _BACKOFF: Shape = {
         },
     ]
 }
+_NAMED: Shape = {"type": "string", "pattern": "^[A-Za-z0-9_][!-~]{0,511}$"}
 # Of a task; at the top of a document with `tasks`, defaults for all of them.
 _SHARED: dict[str, Shape] = {
     "resources": {"$ref": _REFERENCE.format(name="ResourcesDocument")},
@@ -151,6 +180,7 @@ _SHARED: dict[str, Shape] = {
     "backoff": _BACKOFF,
     "grace": _DURATION,
     "max_lost": _COUNT_TO_1000,
+    "image": _NAMED,
 }
 _OF_A_TASK: dict[str, Shape] = {
     "array": {"type": "integer", "minimum": 1, "maximum": MAX_ARRAY},
@@ -166,6 +196,7 @@ _JOB: dict[str, Shape] = {
     "name": _NAME,
     "priority": {"enum": [priority.name.lower() for priority in Priority]},
     "deadline": _DURATION,
+    "budget": _MONEY,
     "labels": _LABELS,
     "host": {"type": "string", "maxLength": 4_096},
     "cwd": {"type": "string", "pattern": r"^(/[^\x00]{0,4095})?$"},
@@ -184,14 +215,22 @@ _COMMAND: Shape = {
 
 
 def _task(more: dict[str, Shape]) -> Shape:
-    """A line for the shell, or a program with arguments."""
+    """A line for the shell, a program with arguments, or a function with its payload."""
     rest = {**_SHARED, **_OF_A_TASK, **more}
-    line = {"run": _RUN, **rest}
-    program = {"command": _COMMAND, "args": {"type": "array", "items": _SCALAR}, **rest}
+    ways: dict[str, dict[str, Shape]] = {
+        "run": {"run": _RUN, **rest},
+        "command": {"command": _COMMAND, "args": {"type": "array", "items": _SCALAR}, **rest},
+        "function": {
+            "function": _NAMED,
+            "payload": {"description": "what it is called with; {} by default"},
+            "idempotent": {"type": "boolean", "description": "it may be called again when nobody knows whether it ran"},
+            **{key: shape for key, shape in rest.items() if key != "image"},
+        },
+    }
     return {
         "anyOf": [
-            {"type": "object", "required": ["run"], "properties": line, "additionalProperties": False},
-            {"type": "object", "required": ["command"], "properties": program, "additionalProperties": False},
+            {"type": "object", "required": [key], "properties": way, "additionalProperties": False}
+            for key, way in ways.items()
         ]
     }
 
@@ -206,7 +245,7 @@ SHAPES: dict[str, Shape] = {
     "TaskOfJobDocument": _task({"needs": _NEEDS}),
     "TaskDocument": {
         **_task({**_JOB, "secret_values": _VALUES}),
-        "description": "A task file of one task: a line for the shell under `run`, or a program under `command`.",
+        "description": "A task file of one task: a line for the shell under `run`, a program under `command`, or a `function`.",
     },
     "JobDocument": {
         "type": "object",

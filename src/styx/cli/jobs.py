@@ -19,8 +19,11 @@ __all__ = ["job_options", "spec_from"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Options of one command, by the name of their key in a document.
-_RESOURCES = ("cpus", "memory", "disk", "accelerators", "labels")
-_OF_TASK = (*_RESOURCES, "env", "secrets", "array", "retries", "timeout", "workdir")
+_RESOURCES = (
+    "cpus", "memory", "disk", "accelerators", "labels", "spot", "provider", "region", "zone", "instance_type", "max_hourly_cost",
+)  # fmt: skip
+_OF_TASK = (*_RESOURCES, "env", "secrets", "array", "retries", "timeout", "workdir", "image")
+_SPOT = {"true": True, "prefer": "prefer"}
 _OPTION_OF_KEY = {"accelerators": "gpus", "labels": "label", "secrets": "secret"}
 
 _OPTIONS = (
@@ -30,6 +33,14 @@ _OPTIONS = (
     click.option("--disk", metavar="SIZE", help="Disk it needs."),
     click.option("--gpus", "--accelerators", "accelerators", metavar="NAME:N", help="Accelerators, such as A100:1."),
     click.option("--label", "labels", metavar="K=V", multiple=True, help="Only where an agent carries this label."),
+    click.option("--spot", "spot", flag_value="true", type=str, help="Only on a machine the cloud may take back."),
+    click.option("--prefer-spot", "spot", flag_value="prefer", type=str, help="On such a machine if there is one."),
+    click.option("--provider", metavar="NAME", help="Only with this provider."),
+    click.option("--region", metavar="NAME", help="Only in this region."),
+    click.option("--zone", metavar="NAME", help="Only in this zone."),
+    click.option("--instance-type", metavar="NAME", help="Only on this type of machine."),
+    click.option("--max-hourly-cost", metavar="AMOUNT", help="At most so much for a machine an hour, such as 1.50."),
+    click.option("--image", metavar="IMAGE", help="In a container of this image, where containers run."),
     click.option("--env", "-e", metavar="K=V", multiple=True, help="A variable; K alone passes yours on."),
     click.option(
         "--secret",
@@ -43,6 +54,7 @@ _OPTIONS = (
     click.option("--timeout", metavar="TIME", help="Stop an attempt after this time, such as 10m."),
     click.option("--workdir", metavar="DIR", help="Where it runs. [default: this folder, on this host]"),
     click.option("--priority", metavar="NAME", help="low, normal, high or critical."),
+    click.option("--budget", metavar="AMOUNT", help="Stop the job before its machines cost more, such as '20 USD'."),
     click.option("--deadline", metavar="TIME", help="Give the whole job this long from its acceptance."),
 )
 
@@ -86,7 +98,7 @@ def _from_file(words: tuple[str, ...], given: dict[str, Any], host: str, cwd: st
 
     if len(words) > 1:
         raise click.UsageError(f"a task file takes no arguments, got {words[1]!r}; options go before the file")
-    inside = [f"--{_OPTION_OF_KEY.get(name, name)}" for name in _OF_TASK if name in given]
+    inside = [f"--{_OPTION_OF_KEY.get(name, name).replace('_', '-')}" for name in _OF_TASK if name in given]
     if inside:
         raise click.UsageError(f"{one_of(inside)} describes one command; write it into {words[0]}".replace("'", ""))
     spec = read_taskfile(Path(words[0]), host=host, cwd=cwd)
@@ -100,6 +112,8 @@ def _from_file(words: tuple[str, ...], given: dict[str, Any], host: str, cwd: st
             spec = replace(spec, tasks=(replace(spec.tasks[0], name=over.name),))
     if "priority" in given:
         spec = replace(spec, priority=over.priority)
+    if "budget" in given:
+        spec = replace(spec, budget=over.budget)
     return replace(spec, deadline=over.deadline) if "deadline" in given else spec
 
 
@@ -107,6 +121,8 @@ def _from_command(words: tuple[str, ...], given: dict[str, Any], host: str, cwd:
     resources = {name: given.pop(name) for name in _RESOURCES if name in given}
     document = given | {"command": list(words)}
     if resources:
+        if "spot" in resources:
+            resources["spot"] = _SPOT[resources["spot"]]
         if "labels" in resources:
             resources["labels"] = _pairs("--label", resources["labels"])
         document["resources"] = resources
@@ -132,7 +148,7 @@ def _said(problem: Problem) -> str:
     """A problem of a document, in the words of the command line."""
     message = problem.message
     key = problem.path.removeprefix("$.").removeprefix("resources.").partition(".")[0].partition("[")[0]
-    option = f"--{_OPTION_OF_KEY.get(key, key)}"
+    option = f"--{_OPTION_OF_KEY.get(key, key).replace('_', '-')}"
     return f"{option} {message.removeprefix(key).lstrip()}" if message.startswith(f"{key} must") else message
 
 

@@ -7,14 +7,15 @@ server can say so.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from styx.core.resources import Resources
-from styx.core.spec import Backoff, JobSpec, TaskSpec, When
+from styx.core.offers import MICROS, Spot
+from styx.core.spec import Backoff, Choice, JobSpec, TaskSpec, When
 
 __all__ = ["document_of"]
 
-_RESOURCES = Resources()
+_ANYWHERE = (Choice(),)
 _BACKOFF = Backoff()
 _GRACE = TaskSpec("", ()).grace
 _MAX_LOST = TaskSpec("", ()).max_lost
@@ -25,6 +26,8 @@ def document_of(spec: JobSpec) -> dict[str, Any]:
     document: dict[str, Any] = {"name": spec.name, "priority": spec.priority.name.lower()}
     if spec.deadline:
         document["deadline"] = f"{spec.deadline}ms"
+    if spec.budget:
+        document["budget"] = _money(spec.budget)
     if spec.host:
         document["host"] = spec.host
     if spec.cwd:
@@ -39,7 +42,10 @@ def document_of(spec: JobSpec) -> dict[str, Any]:
 
 def _task(task: TaskSpec) -> dict[str, Any]:
     document: dict[str, Any] = {"name": task.name}
-    if task.shell:
+    if task.function:
+        document["function"] = task.function
+        document["payload"] = json.loads(task.command[0]) if task.command else {}
+    elif task.shell:
         document["run"] = task.command[0] if task.command else ""
     else:
         document["command"] = list(task.command)
@@ -47,7 +53,7 @@ def _task(task: TaskSpec) -> dict[str, Any]:
         document["needs"] = list(task.needs)
     if task.array:
         document["array"] = task.array
-    if task.resources != _RESOURCES or task.labels:
+    if task.choices != _ANYWHERE or task.ordered:
         document["resources"] = _requirement(task)
     if task.env:
         document["env"] = dict(task.env)
@@ -72,11 +78,21 @@ def _task(task: TaskSpec) -> dict[str, Any]:
         document["allow_failure"] = True
     if task.exclusive:
         document["exclusive"] = True
+    if task.image:
+        document["image"] = task.image
+    if task.idempotent:
+        document["idempotent"] = True
     return document
 
 
 def _requirement(task: TaskSpec) -> dict[str, Any]:
-    wanted = task.resources
+    ways = [_choice(choice) for choice in task.choices]
+    asked = ways[0] if len(ways) == 1 else {"any_of": ways}
+    return asked | {"ordered": True} if task.ordered else asked
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    wanted = choice.resources
     parts: dict[str, Any] = {"cpus": f"{wanted.cpus}m"}
     if wanted.memory:
         parts["memory"] = wanted.memory
@@ -84,6 +100,14 @@ def _requirement(task: TaskSpec) -> dict[str, Any]:
         parts["disk"] = wanted.disk
     if wanted.accelerators:
         parts["accelerators"] = dict(wanted.accelerators)
-    if task.labels:
-        parts["labels"] = dict(task.labels)
+    if choice.labels:
+        parts["labels"] = dict(choice.labels)
+    if choice.spot:
+        parts["spot"] = "prefer" if choice.spot is Spot.PREFER else True
+    if choice.max_hourly:
+        parts["max_hourly_cost"] = _money(choice.max_hourly)
     return parts
+
+
+def _money(micros: int) -> str:
+    return f"{micros // MICROS}.{micros % MICROS:06} USD"

@@ -4,11 +4,12 @@ The same reader serves task files, the bodies of POST /jobs and POST /tasks, and
 or YAML parser makes (dict, list, str, int, float, bool, None) and never raises anything but SpecError. Numbers may be
 subclasses that remember how they were written (`written`), so that `VERSION: 1.10` reaches a program as "1.10".
 
-    name, priority, deadline, labels, host, cwd        of the job
+    name, priority, deadline, budget, labels,          of the job
+      host, cwd
     resources, env, secrets, workdir, retries,         at the top: defaults for all tasks
-      timeout, backoff, grace, max_lost
+      timeout, backoff, grace, max_lost, image
     tasks: a mapping of names to tasks, or a list of tasks with `name`
-    run | command (+ args), array, ...                 at the top, without `tasks`: the document is one task
+    run | command (+ args) | function (+ payload), ... at the top, without `tasks`: the document is one task
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ from styx.core.units import got
 from styx.errors import Problem, SpecError
 from styx.protocol import fields
 from styx.protocol.findings import Findings, Path, path_text
+from styx.protocol.requirement import read_money
 from styx.protocol.tasks import COMMAND_KEYS, ONLY_TASK, SHARED_KEYS, TaskReader, placeholder
 from styx.protocol.yaml12 import Marked, parse_yaml
 
 __all__ = ["parse_yaml", "read_job", "read_task"]
 
 _NAME_HINT = "use letters, digits, '-', '_' and '.'"
-_JOB_KEYS = ("name", "priority", "deadline", "labels", "host", "cwd")
+_JOB_KEYS = ("name", "priority", "deadline", "budget", "labels", "host", "cwd")
 
 
 def read_job(document: object, *, host: str = "", cwd: str = "", default_name: str = "") -> JobSpec:
-    """A JobSpec from a document: a DAG under `tasks`, or one task with `run` or `command` at its top.
+    """A JobSpec from a document: a DAG under `tasks`, or one task with `run`, `command` or `function` at its top.
 
     A job without a name gets `default_name`, else a task's program's, else "job". `host` and `cwd` say where the
     caller is, unless the document does; relative working folders are meant from `cwd`.
@@ -131,7 +133,7 @@ class _Document:
             elif key in ONLY_TASK:
                 findings.add(path, f"{key!r} belongs to a task", "move it into a task under 'tasks'", key=True)
             else:
-                findings.unknown((), key, (*_JOB_KEYS, "tasks", *SHARED_KEYS, "run", "command"))
+                findings.unknown((), key, (*_JOB_KEYS, "tasks", *SHARED_KEYS, "run", "command", "function"))
         tasks = self._tasks(document)
         if not tasks:
             return None
@@ -166,6 +168,8 @@ class _Document:
                 job["priority"] = fields.read_priority(findings, path, value) or Priority.LOW
             elif key == "deadline":
                 job["deadline"] = fields.duration(findings, path, value)
+            elif key == "budget":
+                job["budget"] = read_money(findings, path, value)
             elif key == "labels":
                 job["labels"] = fields.read_labels(findings, path, value)
 
@@ -173,7 +177,7 @@ class _Document:
         findings = self.findings
         if "tasks" not in document:
             hint = "write 'run: COMMAND' for one task, or 'tasks:' with a mapping of names to tasks"
-            findings.add((), "there is nothing to run: neither 'run', 'command' nor 'tasks' is there", hint)
+            findings.add((), "there is nothing to run: neither 'run', 'command', 'function' nor 'tasks' is there", hint)
             return []
         raw = document["tasks"]
         if not isinstance(raw, (dict, list)):
@@ -217,6 +221,6 @@ class _Document:
 
 def _program(task: TaskSpec) -> str:
     """A name for a task that has none: its program's, or the first word of its line."""
-    words = task.command[0].split() if task.shell else [task.command[0]]
+    words = task.command[0].split() if task.shell else [task.function or task.command[0]]
     name = words[0].replace("\\", "/").rstrip("/").rpartition("/")[2][:60] if words else ""
     return "task" if name_problem(name) else name

@@ -24,6 +24,7 @@ __all__ = ["Job", "JobHandle", "Submits", "Task", "spec_of"]
 Scalar = str | int | float | bool
 Size = str | int
 Duration = str | int | float
+Money = str | int | float  # of US dollars, or text such as "20 USD"
 Secrets = Iterable[str] | Mapping[str, Mapping[str, str]]
 
 
@@ -32,7 +33,11 @@ class Task:
 
     `run` is a line for the shell; `command` is a list of a program and its arguments, run without one. `needs` names the tasks
     (or gives the Tasks) that have to succeed before. `array` makes it so many elements, told apart by $STYX_ARRAY_INDEX. `cpus`
-    (1 by default), `memory`, `disk`, `accelerators` ("A100:1") and `labels` (a place must carry them) say where it fits. `secrets`
+    (1 by default), `memory`, `disk`, `accelerators` ("A100:1"; a list is a choice) and `labels` (a place must carry them) say where
+    it fits; `spot` (True, or "prefer"), `max_hourly_cost` ("1.50 USD") and the names of a `provider`, `region`, `zone` or
+    `instance_type` bound what may be brought up for it, and `any_of` are alternatives to that, each in the words of `resources`, the
+    cheapest of which is taken, or with `ordered` the first that is to be had. `image` runs it in a container. In place of a program,
+    `function` names one that is called with `payload`. `secrets`
     are names of variables of this process, or `{"NAME": {"env": "VARIABLE"}}` or `{"NAME": {"file": "path"}}`; their values are looked
     up when it is submitted, and shown nowhere.
     Durations are seconds or text such as "10m"; sizes are bytes or text such as "512MB".
@@ -51,8 +56,20 @@ class Task:
         cpus: str | float | None = None,
         memory: Size | None = None,
         disk: Size | None = None,
-        accelerators: str | Mapping[str, int] | None = None,
+        accelerators: str | Mapping[str, int] | Sequence[str | Mapping[str, int]] | None = None,
         labels: Mapping[str, str] | None = None,
+        spot: bool | str | None = None,
+        provider: str | None = None,
+        region: str | None = None,
+        zone: str | None = None,
+        instance_type: str | None = None,
+        max_hourly_cost: Money | None = None,
+        any_of: Iterable[Mapping[str, Any]] | None = None,
+        ordered: bool | None = None,
+        image: str | None = None,
+        function: str | None = None,
+        payload: Any = None,
+        idempotent: bool | None = None,
         env: Mapping[str, Scalar] | None = None,
         secrets: Secrets | None = None,
         workdir: str | os.PathLike[str] | None = None,
@@ -67,12 +84,28 @@ class Task:
     ) -> None:
         self.name = name
         resources = _given(
-            cpus=cpus, memory=memory, disk=disk, accelerators=_plain(accelerators), labels=_plain(labels)
+            cpus=cpus,
+            memory=memory,
+            disk=disk,
+            accelerators=_plain(accelerators),
+            labels=_plain(labels),
+            spot=spot,
+            provider=provider,
+            region=region,
+            zone=zone,
+            instance_type=instance_type,
+            max_hourly_cost=max_hourly_cost,
+            any_of=None if any_of is None else _plain(list(any_of)),
+            ordered=ordered,
         )
         self.document = _given(
             name=name,
             run=run,
             command=list(command) if command is not None and not isinstance(command, str) else command,
+            function=function,
+            payload=_plain(payload),
+            idempotent=idempotent,
+            image=image,
             needs=[need.name if isinstance(need, Task) else need for need in _listed(needs)] or None,
             array=array,
             resources=resources or None,
@@ -95,7 +128,7 @@ class Task:
 
 class Job:
     """A DAG of tasks under a name. `priority` is low, normal, high or critical; `deadline` counts from its acceptance;
-    `labels` are marks for people. `env`, `workdir`, `retries` and `timeout` are defaults for all its tasks."""
+    `labels` are marks for people; `budget` ("20 USD") is what its machines may cost in all. `env`, `workdir`, `retries` and `timeout` are defaults for all its tasks."""
 
     __slots__ = ("document", "name")
 
@@ -106,6 +139,7 @@ class Job:
         *,
         priority: str | None = None,
         deadline: Duration | None = None,
+        budget: Money | None = None,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, Scalar] | None = None,
         secrets: Secrets | None = None,
@@ -118,6 +152,7 @@ class Job:
             name=name,
             priority=priority,
             deadline=deadline,
+            budget=budget,
             labels=_plain(labels),
             env=_plain(env),
             secrets=_plain(secrets) if isinstance(secrets, Mapping | str | None) else list(secrets),
@@ -224,7 +259,10 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
+    """Mappings, and lists of them, as what a parser would give."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _listed(value: Any) -> Iterable[Any]:

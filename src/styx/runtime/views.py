@@ -291,6 +291,8 @@ def _own(view: TaskView, code: int) -> bool:
 
 def _command(spec: TaskSpec) -> str:
     """As a person would type it."""
+    if spec.function:
+        return " ".join((spec.function, *spec.command))
     return spec.command[0] if spec.shell and spec.command else shlex.join(spec.command)
 
 
