@@ -2,9 +2,10 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := hyperqueue dask ray parsl skypilot
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test sim soak test-deps check format mutants bench bench-quick clean help
+.PHONY: demo test sim soak test-deps check format mutants bench bench-quick bench-peers clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,11 +56,20 @@ format: $(VENV)/.check ## let ruff put the layout right
 mutants: $(VENV)/.check ## seeded faults against the ordinary tests
 	$(BIN)/python tests/mutants/run.py
 
-bench: $(VENV)/.installed ## every benchmark against its floor; table and chart into benchmarks/results/
+bench: $(VENV)/.installed ## every benchmark against its floor and the installed peers; table and charts for the README (15 minutes)
 	@$(BIN)/python benchmarks/run.py
 
-bench-quick: $(VENV)/.installed ## the same with a tenth of the work
+bench-quick: $(VENV)/.installed ## the same with a tenth of the work, into benchmarks/quick/
 	@$(BIN)/python benchmarks/run.py --quick
 
+bench-peers: ## what Styx is measured against, each from PyPI into its own environment under .venvs/ (0.9 GB)
+	@$(MAKE) --no-print-directory -k $(PEERS:%=.venvs/%/.installed)
+
+.venvs/%/.installed: benchmarks/peers/%.txt
+	@command -v $(PYTHON) >/dev/null || { echo "the peers need $(PYTHON); set PYTHON=... to name another" >&2; exit 1; }
+	$(PYTHON) -m venv .venvs/$*
+	.venvs/$*/bin/python -m pip install -q -r $<
+	@touch $@
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf $(VENV) .venvs benchmarks/quick .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

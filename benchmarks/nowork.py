@@ -31,7 +31,7 @@ def measure(options: Options) -> list[Figure]:
     return [
         floor,
         Figure("no-work tasks, one array", "tasks/s", values["styx"], target=40_000, work="nothing"),
-        Figure("the same, of the floor", "tasks/s", values["styx"], floor=floor),
+        Figure("the same, of the floor", "tasks/s", values["styx"], floor=floor, work="nothing"),
         Figure("CPU of the server for each", "µs", cpu["server"], less=True),
         Figure("CPU of the agent for each", "µs", cpu["agent"], less=True),
         Figure("longest delay of the server's loop", "ms", [lag["max"]], less=True),

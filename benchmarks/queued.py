@@ -117,7 +117,9 @@ def measure(options: Options) -> list[Figure]:
                     curve=("memory of a waiting task", form, count),
                 ),
                 Figure(
-                    f"submitted, {names}", "tasks/s", [row[1] for row in rows], curve=("submitted, core", form, count)
+                    f"submitted, {names}", "tasks/s", [row[1] for row in rows],
+                    # an array is one row, whatever its size
+                    curve=("submitted, core", form, count) if form == "different tasks" else None,
                 ),
                 Figure(
                     f"drained, {names}", "tasks/s", [row[2] for row in rows],

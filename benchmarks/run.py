@@ -1,74 +1,152 @@
-"""Ask all questions, one at a time, and write what came of it: a document each, one table and one chart.
+"""Ask all questions, then the peers, one at a time, and write what came of it.
 
-    python benchmarks/run.py [--quick] [--cores 0,1] [QUESTION...]
+    python benchmarks/run.py [--quick] [--rounds N] [--cores 0,1] [NAME...]
 
-Writes results/QUESTION.json as each ends; results/table.md and results/chart.svg are drawn from whatever documents lie there."""
+Each answer is a document, results/NAME.json or results/peers/NAME.json, kept until a later run answers again; from all of them the
+tables, the charts and the README's section are drawn anew each time. What an earlier run measured is marked so. `--quick`
+does a tenth of the work and writes beside the results, into quick/, which is not kept.
+
+Everything runs on the same two cores: the first two that this process may use, unless `--cores` names others.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from draw import chart, table
+from orphans import adopt, end_all
+from show import Results
+from works import PEERS, SLOTS
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+VENVS = HERE.parent / ".venvs"
+LIMIT = 240  # seconds for one question or peer; what is slower is told to end, and has failed
+
+
+class Question(NamedTuple):
+    """A program of this folder. `seconds`: after two rounds it begins none that would end later (see figures.interleave)."""
+
+    name: str
+    rounds: int
+    seconds: float = 30.0
+    limit: float = LIMIT
+
+
+# All of them, in the order of the long table. A new question needs a line here and nothing else.
 QUESTIONS = (
-    "commandline",
-    "start",
-    "memory",
-    "latency",
-    "processes",
-    "nowork",
-    "dag",
-    "chain",
-    "submit",
-    "placement",
-    "queued",
-    "recovery",
-    "install",
+    Question("commandline", 3),
+    Question("start", 3),
+    Question("memory", 2),
+    Question("latency", 2),
+    Question("processes", 3),
+    Question("nowork", 5),
+    Question("dag", 5),
+    Question("chain", 5),
+    Question("submit", 3),
+    Question("placement", 1),
+    Question("queued", 1),
+    Question("recovery", 1),
+    Question("install", 1),
 )
-LIMIT = 1_800  # seconds for one question
+ROUNDS, SECONDS = 3, 25.0  # of each work of a peer: a second round if one ends within that time, a third if all do
+NAMES = (*(question.name for question in QUESTIONS), *PEERS)
 
 
-def ask(question: str, options: list[str]) -> bool:
-    print(f"== {question}", file=sys.stderr, flush=True)
+def answer(command: list[str | Path], environment: dict[str, str], limit: float) -> tuple[bytes, str]:
+    """What the program printed, and what went wrong with it, if anything did."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        wrong = ""
+        try:
+            out, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            wrong = f"no end within {limit:.0f} s"
+            process.terminate()
+            try:
+                out, _ = process.communicate(timeout=30)  # a peer's program prints what it has
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, _ = process.communicate()
+    end_all()
+    return out, wrong or (f"ended with {process.returncode}" if process.returncode else "")
+
+
+def program(name: str, given: argparse.Namespace) -> tuple[list[str | Path], dict[str, str]]:
+    """The command that asks it, and its environment."""
+    cores = ["--cores", given.cores]
+    if name in PEERS:
+        rounds = ["--rounds", str(given.rounds or ROUNDS), "--seconds", str(SECONDS)]
+        scale = ["--scale", "0.1", "--rounds", "2"] if given.quick else []
+        # -P: the programs are named as the packages that they import
+        python = [VENVS / name / "bin" / "python", "-P", "-m", f"peers.{name}"]
+        return [*python, *rounds, *scale, *cores], {**os.environ, "PYTHONPATH": str(HERE)}
+    question = next(question for question in QUESTIONS if question.name == name)
+    rounds = ["--rounds", str(given.rounds or question.rounds), "--seconds", str(question.seconds)]
+    return [sys.executable, HERE / f"{name}.py", *rounds, *(["--quick"] if given.quick else []), *cores], dict(
+        os.environ
+    )
+
+
+def ask(name: str, given: argparse.Namespace, results: Results, when: str) -> bool:
+    """Whether it was answered. What fails leaves an earlier answer as it was."""
+    limit = next((question.limit for question in QUESTIONS if question.name == name), LIMIT)
+    out, wrong = answer(*program(name, given), limit)
+    file = results.file(name)
     try:
-        run = subprocess.run(
-            [sys.executable, HERE / f"{question}.py", *options], stdout=subprocess.PIPE, timeout=LIMIT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        print(f"{question}: no answer within {LIMIT} s", file=sys.stderr)
-        return False
-    if run.returncode:
-        print(f"{question}: ended with {run.returncode}", file=sys.stderr)
-        return False
-    (RESULTS / f"{question}.json").write_bytes(run.stdout)
-    return True
+        document = json.loads(out)
+    except ValueError:
+        wrong = wrong or "it printed no document"
+        document = None
+    if document is not None and not (wrong and file.exists()):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(".new")
+        beside.write_text(json.dumps(document | {"when": when}, indent=1, ensure_ascii=False) + "\n")
+        beside.replace(file)
+    if wrong:
+        print(f"{name}: {wrong}", file=sys.stderr)
+    return not wrong
+
+
+def installed(name: str) -> bool:
+    return (VENVS / name / ".installed").exists()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"of {', '.join(QUESTIONS)} (all)")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--cores", default="")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, twice, into quick/")
+    parser.add_argument("--rounds", type=int, default=0, help="of everything (as its line in QUESTIONS says)")
+    parser.add_argument("--cores", default=",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:SLOTS]))
+    parser.add_argument("--draw", action="store_true", help="measure nothing, draw what lies there")
     given = parser.parse_args()
-    unknown = [question for question in given.questions if question not in QUESTIONS]
+    unknown = [name for name in given.names if name not in NAMES]
     if unknown:
-        parser.error(f"no such question: {', '.join(unknown)}; there are {', '.join(QUESTIONS)}")
-    RESULTS.mkdir(exist_ok=True)
-    options = (["--quick"] if given.quick else []) + (["--cores", given.cores] if given.cores else [])
-    answered = [ask(question, options) for question in given.questions or QUESTIONS]
-    files = [RESULTS / f"{question}.json" for question in QUESTIONS]
-    documents = [json.loads(file.read_text()) for file in files if file.exists()]
-    shown = table(documents)
-    (RESULTS / "table.md").write_text(shown)
-    (RESULTS / "chart.svg").write_text(chart(documents))
-    print(shown)
-    return 0 if all(answered) else 1
+        parser.error(f"no such question or peer: {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    results = Results(HERE / ("quick" if given.quick else "results"))
+    names = [] if given.draw else [name for name in given.names or NAMES if name not in PEERS or installed(name)]
+    for name in (name for name in given.names or PEERS if name in PEERS and not installed(name)):
+        last = "its last recorded figures are shown" if results.file(name).exists() else "it has no figures"
+        print(f"{PEERS[name]} is not installed (make bench-peers): {last}", file=sys.stderr)
+    adopt()
+    begin, failed = time.monotonic(), []
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    for number, name in enumerate(names, 1):
+        gone = time.monotonic() - begin
+        print(f"== {number} of {len(names)}: {name} ({gone:.0f} s gone)", file=sys.stderr, flush=True)
+        if not ask(name, given, results, when):
+            failed.append(name)
+    print(results.draw(readme=None if given.quick else HERE.parent / "README.md"))
+    print(
+        f"{time.monotonic() - begin:.0f} s" + (f"; not answered: {', '.join(failed)}" if failed else ""),
+        file=sys.stderr,
+    )
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -22,41 +22,43 @@ PEERS = {
 
 
 class Work(NamedTuple):
-    """`count` is how much of it is done; `short` names it in the chart, in which only a work with a short name has a place."""
+    """A row: its title, its name in a sentence and in the chart, its unit, and how much of it is done."""
 
     title: str
+    name: str
     unit: str
     count: int = 1
     less: bool = False
-    short: str = ""
+    charted: bool = False
 
 
 WORKS = {
-    "processes": Work("10,000 x `true` as processes", "tasks/s", 10_000, short="10,000 x true as processes"),
+    "processes": Work("10,000 x `true` as processes", "true as processes", "tasks/s", 10_000, charted=True),
     "nothing": Work(
-        "50,000 tasks without work (theirs: a function that returns None)", "tasks/s", 50_000,
-        short="50,000 tasks without work",
+        "50,000 tasks without work (theirs: a function that returns None)", "tasks without work", "tasks/s", 50_000,
+        charted=True,
     ),
-    "dag": Work(
-        "DAG of 100 layers x 100, 2 needs each, no work", "tasks/s", 10_000, short="DAG, 100 layers x 100, no work"
-    ),
-    "chain": Work("chain of 2,000, no work", "hops/s", 2_000, short="chain of 2,000, no work"),
-    "array": Work("100,000 submitted in bulk as one array", "tasks/s", 100_000),
+    "dag": Work("DAG of 100 layers x 100, 2 needs each, no work", "DAG of 100 x 100, no work", "tasks/s", 10_000, charted=True),
+    "chain": Work("chain of 2,000, no work", "chain of 2,000, no work", "hops/s", 2_000, charted=True),
+    "array": Work("100,000 submitted in bulk as one array", "array submitted", "tasks/s", 100_000),
     "bulk": Work(
-        "100,000 different tasks submitted in bulk", "tasks/s", 100_000, short="100,000 different tasks submitted"
+        "100,000 different tasks submitted in bulk", "different tasks submitted in bulk", "tasks/s", 100_000,
+        charted=True,
     ),
-    "submit-p50": Work("one submission, p50", "ms", 500, less=True),
-    "submit-p99": Work("one submission, p99", "ms", 500, less=True),
+    "submit-p50": Work("one submission, p50", "one submission", "ms", 500, less=True),
+    "submit-p99": Work("one submission, p99", "its p99", "ms", 500, less=True),
     "end-process": Work(
-        "submission to known end with a process, p50", "ms", 100, less=True, short="submission to known end, a process"
+        "submission to known end with a process, p50", "one process, submission to known end", "ms", 100, less=True,
+        charted=True,
     ),
-    "end-nothing": Work("submission to known end without work, p50", "ms", 200, less=True),
-    "pss-server": Work("server, idle, PSS", "MB", less=True, short="memory of an idle server (PSS)"),
-    "pss-worker": Work("worker with its helpers, idle, PSS", "MB", less=True),
-    "healthy": Work("server start to healthy", "ms", less=True),
-    "first": Work("start to the end of a first task", "ms", less=True, short="start to the end of a first task"),
-    "help": Work("`--help`, the whole process", "ms", less=True),
+    "end-nothing": Work("submission to known end without work, p50", "the same without work", "ms", 200, less=True),
+    "pss-server": Work("server, idle, PSS", "memory of an idle server", "MB", less=True, charted=True),
+    "pss-worker": Work("worker with its helpers, idle, PSS", "memory of an idle worker", "MB", less=True),
+    "healthy": Work("server start to healthy", "start to healthy", "ms", less=True),
+    "first": Work("start to the end of a first task", "start to the end of a first task", "ms", less=True, charted=True),
+    "help": Work("`--help`, the whole process", "--help", "ms", less=True),
     "whole": Work(
-        "`styx run -- true` embedded, the whole process (theirs: `sky launch --dryrun`)", "ms", less=True
+        "`styx run -- true` embedded, the whole process (theirs: `sky launch --dryrun`)", "a command's whole process",
+        "ms", less=True,
     ),
 }  # fmt: skip

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -44,7 +44,9 @@ class Peer:
         self._now = ""
         parser = argparse.ArgumentParser(description=f"{key}: the works of works.py")
         parser.add_argument("--rounds", type=int, default=3)
-        parser.add_argument("--seconds", type=float, default=25, help="after two rounds of a work, begin no later one")
+        parser.add_argument(
+            "--seconds", type=float, default=25, help="of a work: none begins later than this, save a second one"
+        )
         parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (1)")
         parser.add_argument("--cores", default="", help="cores to run on, such as 0,1 (all)")
         self._options = parser.parse_args()
@@ -77,11 +79,17 @@ class Peer:
         return False
 
     def measure(
-        self, works: str, way: Callable[[int], float | Sequence[float]], *, most: int | None = None, note: str = ""
+        self,
+        works: str,
+        way: Callable[[int], float | Sequence[float]],
+        *,
+        most: int | None = None,
+        note: str = "",
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         """Rounds of one work, or of several that the same run answers ("a b", and `way` gives one value each).
 
-        `most` is how much of it is done at most, where the full amount would take minutes; the note should say so."""
+        `most` is how much of it is done at most, where the full amount would take minutes; the `note` should say so. `notes` tells several apart."""
         keys = works.split()
         self._now = keys[0]
         count = WORKS[keys[0]].count
@@ -90,7 +98,8 @@ class Peer:
         values: list[Sequence[float]] = []
         spent = longest = 0.0
         while len(values) < self._options.rounds:
-            if len(values) >= 2 and spent + longest > self._options.seconds:
+            span = self._options.seconds
+            if longest > span or (len(values) >= 2 and spent + longest > span):
                 break
             begin = time.perf_counter()
             value = way(count)
@@ -101,7 +110,9 @@ class Peer:
             print(f"  {self.key}: {works}: {figures} ({took:.1f} s)", file=sys.stderr, flush=True)
         for key, column in zip(keys, zip(*values, strict=True), strict=True):
             work = WORKS[key]
-            self._figures.append(Figure(work.title, work.unit, column, less=work.less, note=note, work=key))
+            self._figures.append(
+                Figure(work.title, work.unit, column, less=work.less, note=(notes or {}).get(key, note), work=key)
+            )
         self._now = ""
 
     def absent(self, works: str, why: str) -> None:

@@ -170,7 +170,7 @@ def main() -> None:
         with cluster(0) as (client, _):
             peer.measure("bulk", lambda count: bulk(client, count), note="not durable")
             peer.measure("submit-p50 submit-p99", lambda count: submissions(client, count), note="not durable")
-        peer.measure("pss-server pss-worker", lambda _: idle(), note="one of its two workers")
+        peer.measure("pss-server pss-worker", lambda _: idle(), notes={"pss-worker": "one of its two workers"})
         peer.measure(
             "first", lambda _: first(), note="its scheduler in the caller's process, one worker of two threads"
         )

@@ -119,7 +119,11 @@ def main() -> None:
         "its scheduler is in the caller's process: what was submitted is there when the call returns",
     ) as peer:
         with cluster():
-            peer.measure("pss-server pss-worker", lambda _: idle(), note="server: the caller and its interchange")
+            peer.measure(
+                "pss-server pss-worker",
+                lambda _: idle(),
+                notes={"pss-server": "the caller and its interchange", "pss-worker": "its manager and two workers"},
+            )
             alike(nothing, 1_000)
             peer.measure("processes", lambda count: alike(true, count))
             peer.measure("nothing", lambda count: alike(nothing, count))

@@ -115,7 +115,14 @@ def main() -> None:
     ) as peer:
         with cluster(peer.folder):
             alike(nothing, 1_000)
-            peer.measure("pss-server pss-worker", lambda _: idle(), note="all processes of its node, two workers")
+            peer.measure(
+                "pss-server pss-worker",
+                lambda _: idle(),
+                notes={
+                    "pss-server": "its head's processes",
+                    "pss-worker": "its node's processes, two workers among them",
+                },
+            )
             peer.measure("processes", lambda count: alike(true, count))
             peer.measure("nothing", lambda count: alike(nothing, count))
             peer.measure("dag", lambda count: layers(count // 100 * 100))

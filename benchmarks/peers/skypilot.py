@@ -66,8 +66,10 @@ def start(port: int) -> float:
 def served() -> tuple[float, float]:
     """Milliseconds to healthy, and MB once it is idle."""
     took = start(free_ports())
-    time.sleep(5.0)  # its workers have started by then: it is the idle state that is measured
-    held = pss(*descendants(os.getpid()))
+    held, before = pss(*descendants(os.getpid())), 0.0
+    while held > 1.01 * before:  # until its workers have all started: it is the idle state that is measured
+        time.sleep(4.0)
+        held, before = pss(*descendants(os.getpid())), held
     end_all()
     return took, held
 
