@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-__all__ = ["Figure", "document", "interleave", "pin", "pss", "quantile", "rounded", "spend"]
+__all__ = ["Figure", "document", "end_when_told", "interleave", "pin", "pss", "quantile", "rounded", "spend"]
 
 
 class Figure:
@@ -147,6 +149,15 @@ def pin(cores: str) -> None:
     """Keep this process, and all that it starts, on these cores ("0,1"; nothing for all)."""
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+
+
+def end_when_told() -> None:
+    """Let SIGTERM end this program as an error would: what it has started is ended with it."""
+    signal.signal(signal.SIGTERM, _out_of_time)
+
+
+def _out_of_time(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(1)
 
 
 _until = [float("inf")]  # when no further round begins

@@ -50,6 +50,7 @@ def main(question: str, measure: Callable[[Options], list[Figure]], *, rounds: i
     parser.add_argument("--seconds", type=float, default=0, help="begin no round that would end later than this")
     given = parser.parse_args()
     figures.pin(given.cores)
+    figures.end_when_told()
     if given.seconds:
         figures.spend(given.seconds)
     options = Options(2, 0.1 * given.scale) if given.quick else Options(given.rounds, given.scale)

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from orphans import adopt, end_all
+from figures import end_when_told
 from show import Results
 from works import PEERS, SLOTS
 
@@ -69,11 +69,15 @@ def answer(command: list[str | Path], environment: dict[str, str], limit: float)
             wrong = f"no end within {limit:.0f} s"
             process.terminate()
             try:
-                out, _ = process.communicate(timeout=30)  # a peer's program prints what it has
+                out, _ = process.communicate(
+                    timeout=30
+                )  # it ends what it has started; a peer's program prints what it has
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, _ = process.communicate()
-    end_all()
+        finally:
+            if process.poll() is None:  # we are told to end ourselves
+                process.terminate()
     return out, wrong or (f"ended with {process.returncode}" if process.returncode else "")
 
 
@@ -133,7 +137,7 @@ def main() -> int:
     for name in (name for name in given.names or PEERS if name in PEERS and not installed(name)):
         last = "its last recorded figures are shown" if results.file(name).exists() else "it has no figures"
         print(f"{PEERS[name]} is not installed (make bench-peers): {last}", file=sys.stderr)
-    adopt()
+    end_when_told()
     begin, failed = time.monotonic(), []
     when = datetime.now(UTC).isoformat(timespec="seconds")
     for number, name in enumerate(names, 1):

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,9 +20,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
-from figures import Figure, document, pin, pss, quantile
+from figures import Figure, document, end_when_told, pin, pss, quantile
 from orphans import adopt, end_all
 from works import WORKS
 
@@ -61,7 +60,7 @@ class Peer:
 
     def __enter__(self) -> Peer:
         adopt()
-        signal.signal(signal.SIGTERM, _out_of_time)
+        end_when_told()
         return self
 
     def __exit__(
@@ -118,10 +117,6 @@ class Peer:
     def absent(self, works: str, why: str) -> None:
         """What it cannot do, or what would mean nothing."""
         self._absent |= dict.fromkeys(works.split(), why)
-
-
-def _out_of_time(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(1)
 
 
 def rate(count: int, run: Callable[[], object]) -> float:
