@@ -93,7 +93,8 @@ class Engine:
         try:
             turn = Turn(self.world, now, self.settings, self._unfinished, self.places)
             if type(event) is PlacementDue:
-                self.placement_due = place(turn, self.settings.step_limit)
+                limit = self.settings.step_limit
+                self.placement_due = place(turn, min(event.limit or limit, limit))
                 if self.places.usable and not self.placement_due:
                     scale(turn)
                 return Step(turn.records, turn.effects)

@@ -236,7 +236,10 @@ class Continued(msgspec.Struct, frozen=True, gc=False):
 
 
 class PlacementDue(msgspec.Struct, frozen=True, gc=False):
-    """All events of a batch were stepped: place what waits (`Engine.placement_due`)."""
+    """All events of a batch were stepped: place what waits (`Engine.placement_due`), at most `limit` elements (0: as many as a
+    step may)."""
+
+    limit: int = 0
 
 
 Event = (

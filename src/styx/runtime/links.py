@@ -47,6 +47,7 @@ __all__ = ["Hub"]
 
 log = get("links")
 
+_PORTION = 200  # attempts of a report that the core hears of in one event
 COME_BACK = 5_000  # milliseconds until an agent may come back to a server that cannot have it now
 
 
@@ -305,9 +306,13 @@ class Hub:
             return  # sent again because its Ack did not arrive; the Ack is on its way, or was in Welcome
         link.seen = message.number
         self._seen[link.agent] = (link.session, message.number)
+        started, ended = message.started, message.ended
+        while len(started) + len(ended) > _PORTION:  # no step is to work longer than others can wait
+            self._loop.post(AttemptsReported(link.node, started[:_PORTION], () if started else ended[:_PORTION]))
+            started, ended = started[_PORTION:], ended if started else ended[_PORTION:]
         self._loop.put(
             Entry(
-                AttemptsReported(link.node, message.started, message.ended),
+                AttemptsReported(link.node, started, ended),
                 mark=ReportMark(link.agent, link.session, message.number),
                 committed=partial(self._reported, link.agent, link.session, message.number),
             )

@@ -5,7 +5,8 @@
 Durable before visible: nothing leaves a turn before its batch is on disk, and nothing is stepped while a commit is in flight.
 Events gather meanwhile, which is the group commit: at once when idle, and when busy as many as arrived, up to 1,000 records
 or 5 ms of stepping. The same two limits keep the event loop free for readers and heartbeats: what is left over waits for the
-next turn.
+next turn. While somebody waits for an answer, or did a moment ago, turns are shorter (`_Pace`), and who asks goes before what agents
+report: a client waits for two or three turns, and a million tasks that drain may take a little longer.
 
 Any error that leaves `run` is fatal by design: a bug in the core, an fsync that failed or a database that was taken over.
 Whoever runs the loop must stop the process and must not go on with the world in memory.
@@ -17,7 +18,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from styx.core.effects import Accepted, Answer, Effect
 from styx.core.engine import Engine
@@ -32,10 +33,20 @@ from styx.telemetry.metrics import Metrics
 
 __all__ = ["Entry", "Loop", "Publisher", "Then"]
 
-MAX_RECORDS = 1_000  # records of one batch, give or take those of its last event
-MAX_STEPPING = 0.005  # seconds of stepping in one turn
 MAX_ASKED = 10_000  # callers that may wait for the core at once
+ATTENTION = 0.25  # seconds that turns stay short after somebody asked
 
+
+class _Pace(NamedTuple):
+    """How much goes into one turn: records, give or take those of its last event, seconds of stepping, and placements."""
+
+    records: int
+    stepping: float
+    placed: int
+
+
+_LONG = _Pace(1_000, 0.005, 1_000)
+_SHORT = _Pace(500, 0.002, 250)
 
 Then = Callable[[Answer], Event | None]
 
@@ -128,11 +139,13 @@ class Loop:
         self._outputs = outputs
         self._stopwatch = stopwatch
         self._working = metrics.turns
-        metrics.queue.read = lambda: len(self._mailbox)
+        metrics.queue.read = lambda: self.waiting
         self._nudged = False
         self._timer = Timer(clock, self._timer_fired)
+        self._asks: deque[Entry] = deque()  # with somebody who waits for the answer
         self._mailbox: deque[Entry] = deque()
         self._asked = 0
+        self._attentive_until = 0.0
         self._wake: asyncio.Event = asyncio.Event()
         self._readers: list[asyncio.Future[None]] = []
         self._under_way: list[Entry] = []
@@ -143,14 +156,14 @@ class Loop:
     @property
     def waiting(self) -> int:
         """Entries that wait for the next turn."""
-        return len(self._mailbox)
+        return len(self._asks) + len(self._mailbox)
 
     def post(self, event: Event) -> None:
         """Tell the core something; nobody waits for an answer."""
         self.put(Entry(event))
 
     def put(self, entry: Entry) -> None:
-        self._mailbox.append(entry)
+        (self._mailbox if entry.answer is None else self._asks).append(entry)
         self._wake.set()
 
     def nudge(self) -> None:
@@ -171,6 +184,7 @@ class Loop:
         if self._asked >= MAX_ASKED:
             raise Busy(f"{self._asked} requests are waiting already", status=503)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._attend()
         self._asked += 1
         try:
             self.put(Entry(event, answer=answer, then=then, sealed=sealed))
@@ -188,6 +202,7 @@ class Loop:
         """Wait for the commit in flight, so that what is read from the world next is on disk. The caller reads at once,
         without awaiting anything in between. While a commit waits for room this does not: what is shown then is what will
         be committed, unchanged, when there is room."""
+        self._attend()
         if self._in_flight and not self.committer.blocked:
             reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._readers.append(reader)
@@ -220,39 +235,47 @@ class Loop:
         if not self.committer.full:
             return
         refusal = StoreFull(self.committer.full, hint="free some space; Styx goes on by itself")
-        kept: deque[Entry] = deque()
-        for entry in self._mailbox:
-            if entry.answer is None:
-                kept.append(entry)
-            elif not entry.answer.done():
+        asks, self._asks = self._asks, deque()
+        for entry in asks:
+            if entry.answer is not None and not entry.answer.done():
                 entry.answer.set_result(refusal)
-        self._mailbox = kept
         self._release_readers()
 
+    def _attend(self) -> None:
+        """Somebody waits: let turns be short for a while."""
+        self._attentive_until = self._stopwatch() + ATTENTION
+
     def _due(self) -> bool:
-        return bool(self._mailbox) or self._nudged or self.engine.unfinished or self.engine.placement_due
+        return bool(self._asks or self._mailbox) or self._nudged or self.engine.unfinished or self.engine.placement_due
 
     def _turn(self) -> _Turn:
         """Step what is there, within the limits; synchronous."""
-        engine, mailbox = self.engine, self._mailbox
+        engine = self.engine
         turn = _Turn(self._clock.now())
         self._under_way = turn.entries
-        limit = self._stopwatch() + MAX_STEPPING
+        began = self._stopwatch()
+        pace = _SHORT if began < self._attentive_until else _LONG
         if engine.unfinished:
             self._step(turn, Continued())
-        while mailbox and len(turn.records) < MAX_RECORDS:
-            entry = mailbox.popleft()
-            if entry.answer is not None and entry.answer.done():
-                continue  # the caller went away before the core heard of it
+        while (entry := self._take(turn)) is not None:
             turn.entries.append(entry)
             entry.result = self._step(turn, entry.event)
             if entry.then is not None and (following := entry.then(entry.result)) is not None:
                 entry.result = self._step(turn, following)
-            if self._stopwatch() >= limit:
+            if len(turn.records) >= pace.records or self._stopwatch() - began >= pace.stepping:
                 break
         if engine.placement_due:
-            self._step(turn, PlacementDue())
+            self._step(turn, PlacementDue(pace.placed))
         return turn
+
+    def _take(self, turn: _Turn) -> Entry | None:
+        """What is stepped next. Who asks goes first, but while others wait too every second one is theirs."""
+        asks, mailbox = self._asks, self._mailbox
+        while asks and (not mailbox or not len(turn.entries) % 2):
+            entry = asks.popleft()
+            if entry.answer is None or not entry.answer.done():  # else the caller went away before the core heard of it
+                return entry
+        return mailbox.popleft() if mailbox else None
 
     def _step(self, turn: _Turn, event: Event) -> Answer:
         step = self.engine.step(event, turn.at)
@@ -303,9 +326,10 @@ class Loop:
         self._in_flight = False
         self._release_readers()
         refusal = Busy("Styx has stopped", retry_after=5.0, status=503)
-        for entry in (*self._under_way, *self._mailbox):
+        for entry in (*self._under_way, *self._asks):
             if entry.answer is not None and not entry.answer.done():
                 entry.answer.set_result(refusal)
+        self._asks.clear()
         self._mailbox.clear()
 
 

@@ -17,7 +17,7 @@ from styx.protocol.http import JobResult, JobView, TaskView
 from styx.runtime.loop import Loop
 from styx.runtime.refs import Ref, Refs
 from styx.runtime.views import element_views, job_result, job_view, task_view
-from styx.store.base import AttemptRow, JobRow, Page, Store, TaskRow
+from styx.store.base import AttemptRow, ElementsRow, JobRow, Page, Store, TaskRow
 
 __all__ = ["Queries"]
 
@@ -25,6 +25,7 @@ MAX_PAGE = 1_000
 _DETAILED = 200  # tasks of one job whose attempts are read for its graph
 _FAILED = 20  # failures shown in a result
 _ROWS = 1_000
+_WAITING = frozenset({int(TaskState.PENDING), int(TaskState.READY)})
 _BREATH = 200  # views built between two turns of the event loop
 
 
@@ -67,7 +68,7 @@ class Queries:
         ref = await self._refs.resolve(text)
         ref = await self._only_task(ref, text)
         row = await self._task_row(ref)
-        name = (await self._refs.row(ref)).spec.name
+        name = await self._job_name(ref)
         if ref.index < 0:
             return await self._whole(row, name)
         return (await self._elements(row, name, range(ref.index, ref.index + 1)))[0]
@@ -90,7 +91,7 @@ class Queries:
         ref = await self._refs.resolve(text)
         ref = await self._only_task(ref, text)
         row = await self._task_row(ref)
-        name = (await self._refs.row(ref)).spec.name
+        name = await self._job_name(ref)
         first = _cursor(cursor, 1)[0] if cursor else 0
         last = min(first + _limit(limit), row.spec.size)
         views = await self._elements(row, name, range(first, last))
@@ -135,15 +136,26 @@ class Queries:
 
     async def _elements(self, task: TaskRow, job_name: str, indices: Sequence[int]) -> list[TaskView]:
         attempts: list[AttemptRow] = []
-        if isinstance(indices, range):
-            attempts = await self._store.attempts(task.job, task.task, first=indices.start, count=len(indices))
-        else:
-            for index in indices:
-                attempts += await self._store.attempts(task.job, task.task, first=index, count=1)
-        spans = await self._store.elements(task.job, task.task)
+        spans: Sequence[ElementsRow] = ()
+        if self._begun(task, indices):
+            if isinstance(indices, range):
+                attempts = await self._store.attempts(task.job, task.task, first=indices.start, count=len(indices))
+            else:
+                for index in indices:
+                    attempts += await self._store.attempts(task.job, task.task, first=index, count=1)
+            spans = await self._store.elements(task.job, task.task)
         names = await self._node_names(attempts)
         task = await self._current_task(task)
         return element_views(task, job_name, self._live(task), indices, attempts=attempts, spans=spans, nodes=names)
+
+    def _begun(self, row: TaskRow, indices: Iterable[int]) -> bool:
+        """Whether the tables may know anything of these elements: those that wait, and were never given to a node, are in memory
+        alone. A commit in flight that gives them to one is waited for afterwards, and then shows in their states."""
+        live = self._live(row)
+        if live is None:
+            return True
+        numbers, states = live.numbers, live.states
+        return any(states[index] not in _WAITING or (numbers is not None and numbers[index]) for index in indices)
 
     async def _node_names(self, attempts: Iterable[AttemptRow]) -> dict[int, str]:
         world = self._loop.engine.world.nodes
@@ -180,7 +192,16 @@ class Queries:
             last = (job, rows[-1].task)
         return found
 
+    async def _job_name(self, ref: Ref) -> str:
+        live = self._refs.live(ref)
+        return live.spec.name if live is not None else (await self._refs.row(ref)).spec.name
+
     async def _task_row(self, ref: Ref) -> TaskRow:
+        """From memory while the job is live: the way to the tables and back costs more than all else, when many are asked for."""
+        live = self._refs.live(ref)
+        if live is not None:
+            task = live.tasks[ref.task]
+            return TaskRow(live.serial, live.id, task.ordinal, task.spec, task.needs, live.accepted_at)
         row = await self._store.task(ref.job, ref.task)
         if row is None:
             raise NotFound(f"task {ref.task_text} is gone", hint="ended jobs are kept for 30 days by default")

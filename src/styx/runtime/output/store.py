@@ -157,6 +157,8 @@ class OutputStore:
 
     def finish(self, attempt: int, stdout: int, stderr: int) -> None:
         """The attempt has ended, having written that many bytes; more than that stays what it is. Cheap when it wrote none."""
+        if not self._streams:
+            return
         for stream, length in ((1, stdout), (2, stderr)):
             state = self._streams.get(attempt, stream)
             if state is not None:

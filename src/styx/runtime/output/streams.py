@@ -89,6 +89,9 @@ class Streams:
         """Attempts up to this one may have output in the tables."""
         self._watermark = last_attempt
 
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
     def get(self, attempt: int, stream: int) -> Stream | None:
         return self._known.get(attempt << 2 | stream)
 
