@@ -53,6 +53,10 @@ QUESTIONS = (
     Question("placement", 1),
     Question("queued", 1),
     Question("recovery", 1),
+    Question("drain", 1, limit=600),
+    Question("running", 1),
+    Question("agents", 1, limit=420),
+    Question("logs", 3),
     Question("install", 1),
 )
 ROUNDS, SECONDS = 3, 25.0  # of each work of a peer: a second round if one ends within that time, a third if all do
