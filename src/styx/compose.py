@@ -20,7 +20,9 @@ from styx.core.resources import Resources
 from styx.core.settings import CoreSettings
 from styx.errors import Problem, SpecError
 from styx.protocol.handles import Submits
-from styx.runtime.bundles import FOLDER, Bundles
+from styx.runtime import archives, bundles
+from styx.runtime.archives import Archives
+from styx.runtime.bundles import Bundles
 from styx.runtime.clock import Clock
 from styx.runtime.link import LinkSettings
 from styx.runtime.plane import Plane
@@ -72,7 +74,8 @@ class ControlPlane(Plane, Submits):
             shell = await Shell.open(store, home / "output", clock=clock, settings=settings or _settings(), vault=vault)
             stack.push_async_callback(shell.close, "the control plane was closed")
             plane = cls(shell, version=_version())
-            plane.bundles = Bundles(home / FOLDER)
+            plane.bundles = Bundles(home / bundles.FOLDER)
+            plane.archives = Archives(home / archives.FOLDER, shell.store, shell.engine.world, vault)
             if places is not None:
                 places(plane, vault)
             if agent:

@@ -42,6 +42,11 @@ ALLOWED: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/v1/agents/connect"): {"admin", "agent"},
     ("POST", "/api/v1/agents/enrol"): {"join"},
     ("GET", "/api/v1/bootstrap/{python_tag}/{arch}"): {"admin", "agent", "join"},
+    ("GET", "/api/v1/archives"): WRITE,
+    ("HEAD", "/api/v1/archives/{sha256}"): WRITE,
+    ("PUT", "/api/v1/archives/{sha256}"): WRITE,
+    ("GET", "/api/v1/archives/{sha256}"): {"admin", "agent"},
+    ("GET", "/api/v1/archives/{sha256}/for/{attempt}"): ALL,  # by a ticket of its own
     ("GET", "/api/v1/events"): READ,
     ("GET", "/api/v1/stats"): READ,
     ("GET", "/api/v1/tokens"): {"admin"},
@@ -57,7 +62,7 @@ def routes(app: web.Application) -> set[tuple[str, str]]:
 
 
 async def status(server: Served, session: aiohttp.ClientSession, method: str, path: str, role: str) -> int:
-    url = server.url + path.format(ref="nothing-has-this-id", id="99999", python_tag="cp399", arch="none")
+    url = server.url + path.format(ref="nothing-has-this-id", id="99999", python_tag="cp399", arch="none", sha256="0" * 64, attempt="1")
     async with session.request(method, url, headers=server.headers(role), timeout=aiohttp.ClientTimeout(10)) as answer:
         return answer.status
 

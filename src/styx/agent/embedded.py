@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from styx.agent.cellar import Shelf
 from styx.agent.identity import claim, release
 from styx.agent.link import LocalLink, Transport
 from styx.agent.owner_link import owner_opener
@@ -56,7 +57,11 @@ async def run_embedded(
             tied,
         )
         runner = AgentRunner(
-            Session(profile), owner_opener(mine.folder, no_work=no_work, tied=tied), _dialler(connect), vitals=vitals
+            Session(profile),
+            owner_opener(mine.folder, no_work=no_work, tied=tied),
+            _dialler(connect),
+            vitals=vitals,
+            parcels=Shelf(home / "archives"),
         )
         if on_start is not None:
             on_start(runner)

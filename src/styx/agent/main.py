@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from styx.agent.cellar import Cellar
 from styx.agent.deadman import DeadMan
 from styx.agent.identity import Claim, claim, release
 from styx.agent.joining import Joined
@@ -101,7 +102,12 @@ async def _run(options: Options, mine: Claim) -> int:
     joined = Joined(mine.folder, mine.agent, options.server, options.token, tls)
     dial = dialler(options.server, options.token, joined=joined, tls=tls)
     opener = owner_opener(mine.folder, no_work=options.no_work, tied=False)
-    runner = AgentRunner(Session(profile), opener, dial, vitals=vitals)
+
+    async def token() -> str:
+        return (await joined.token())[0]
+
+    cellar = Cellar(mine.folder / "archives", options.server, token, tls)
+    runner = AgentRunner(Session(profile), opener, dial, vitals=vitals, parcels=cellar)
     log.info(
         "agent %s (%s) with %g CPUs, %.1f GB of memory%s, for %s",
         profile.name,

@@ -38,6 +38,7 @@ def on_hello(session: Session, message: OwnerHello, out: Out, now: int) -> None:
         # The server learns from the new boot in the next Hello that everything is lost.
         out.notes.append("the owner process is another one; what the old one held is lost")
         session.orders.clear()
+        session.parcels.clear()
         for attempt in session.holdings.lose_owner():
             session.reports.forget(attempt)
         out.files += session.results.clear()
@@ -46,6 +47,7 @@ def on_hello(session: Session, message: OwnerHello, out: Out, now: int) -> None:
     if not session.incarnation:
         session.incarnation = message.incarnation
     coming = [run.attempt for order in session.orders if isinstance(order, OwnerStart) for run in order.runs]
+    coming += session.parcels.coming
     ours = message.held if message.incarnation == session.incarnation else ()
     again, missing = session.holdings.compare(ours, coming, now)
     for attempt, outcome in missing:

@@ -97,7 +97,13 @@ def on_start(session: Session, message: Start, out: Out, now: int) -> None:
         session.end_here(attempts, Outcome.REJECTED, "the lease of this agent is over", now)
         return
     folder = session.results.use(message.spec.job, message.spec.task, attempts)
-    out.to_owner.append(OwnerStart(message.spec, runs, folder, message.secrets))
+    order: OwnerStart | None = OwnerStart(message.spec, runs, folder, message.secrets)
+    if message.spec.archive and not message.spec.workdir:
+        order, fetch = session.parcels.ask(OwnerStart(message.spec, runs, folder, message.secrets))
+        if fetch:
+            out.fetch.append(message.spec.archive)
+    if order is not None:
+        out.to_owner.append(order)
 
 
 def on_files(session: Session, message: Files, out: Out, now: int) -> None:
@@ -105,12 +111,14 @@ def on_files(session: Session, message: Files, out: Out, now: int) -> None:
 
 
 def on_stop(session: Session, message: Stop, out: Out, now: int) -> None:
+    session.end_here(session.parcels.take_back(message.attempts), Outcome.KILLED, "stopped before it started", now)
     attempts = session.holdings.live(message.attempts)
     if attempts:
         out.to_owner.append(OwnerStop(attempts))
 
 
 def on_recall(session: Session, message: Recall, out: Out, now: int) -> None:
+    session.end_here(session.parcels.take_back(message.attempts), Outcome.REJECTED, "recalled before it started", now)
     attempts = session.holdings.queued(message.attempts)
     if attempts:
         out.to_owner.append(OwnerRecall(attempts))
@@ -119,7 +127,10 @@ def on_recall(session: Session, message: Recall, out: Out, now: int) -> None:
 def on_forget(session: Session, message: Forget, out: Out, now: int) -> None:
     ended: list[int] = []
     live: list[int] = []
+    for attempt in session.parcels.take_back(message.attempts):
+        session.holdings.end_here(attempt)  # the owner never had it
     for attempt in message.attempts:
+        session.parcels.leave(attempt)
         session.reports.forget(attempt)
         session.results.leave(attempt)
         state = session.holdings.forget(attempt)

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from styx.agent.cellar import NoParcel, ParcelSource
 from styx.agent.clock import boottime
 from styx.agent.folders import apply
 from styx.agent.outbox import Outbox
@@ -20,7 +21,8 @@ from styx.agent.results import DropResults, WriteResults
 from styx.agent.session import LinkState, Out, Session, Vitals
 from styx.aiokit.backoff import Backoff
 from styx.aiokit.stall import Stall
-from styx.errors import Busy, ProtocolError, StyxError, Unreachable
+from styx.core.states import Outcome
+from styx.errors import Busy, NotAllowed, ProtocolError, StyxError, Unreachable
 from styx.protocol.messages import AgentMessage
 from styx.protocol.owner import AgentToOwner, OwnerStart
 
@@ -53,6 +55,7 @@ class AgentRunner:
         clock: Callable[[], int] = boottime,
         backoff: Callable[[], Backoff] = lambda: Backoff(0.2, 30.0, jitter=1.0),
         files: Callable[[Iterable[WriteResults | DropResults]], None] = apply,
+        parcels: ParcelSource | None = None,
     ) -> None:
         self.session = session
         self._open_owner = open_owner
@@ -60,6 +63,8 @@ class AgentRunner:
         self._vitals = vitals
         self._clock = clock
         self._files = files
+        self._parcels = parcels
+        self._fetching: dict[str, asyncio.Task[None]] = {}
         self._server_backoff = backoff()
         self._owner_backoff = backoff()
         self._to_server: Outbox[AgentMessage] = Outbox()
@@ -89,6 +94,7 @@ class AgentRunner:
             self._over.result()
             await self._part()
         finally:
+            parts += self._fetching.values()
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
@@ -246,6 +252,8 @@ class AgentRunner:
             self._reopen.set()
         if out.to_owner:
             self._to_owner.put(out.to_owner)
+        for sha256 in out.fetch:
+            self._begin_fetch(sha256)
         if out.redial:
             self._retry = max(self._retry, out.retry)
             self._redial.set()
@@ -260,6 +268,33 @@ class AgentRunner:
         at = self.session.wake_at
         if at is not None and (self._alarm_at is None or at < self._alarm_at):
             self._alarm.set()
+
+    def _begin_fetch(self, sha256: str) -> None:
+        under_way = self._fetching.get(sha256)
+        if under_way is None or under_way.done():
+            self._fetching[sha256] = asyncio.create_task(self._fetch(sha256), name="agent-parcel")
+
+    async def _fetch(self, sha256: str) -> None:
+        """Get one parcel, however long it takes, as long as anything waits for it."""
+        waits = Backoff(0.2, 10.0)
+        while self.session.parcels.wanted(sha256):
+            try:
+                if self._parcels is None:
+                    raise NoParcel("packed working folders do not come to this agent", Outcome.REJECTED)
+                path = await self._parcels.fetch(sha256)
+            except NoParcel as error:
+                self._perform(self.session.unfetched(sha256, error.outcome, error.message, self._clock()))
+                break
+            except (Unreachable, Busy, NotAllowed) as error:
+                if not waits.failures:
+                    log.warning("%s; trying on", error.message)
+                await asyncio.sleep(waits.next())
+            else:
+                for gone in self._parcels.tidy(self.session.parcels.used, idle=not self.session.holdings):
+                    self.session.parcels.dropped(gone)
+                self._perform(self.session.fetched(sha256, path, self._clock()))
+                break
+        self._fetching.pop(sha256, None)
 
     def _give_back(self, out: Out, reason: str) -> None:
         """The disk did not take the files: what needs them is not started."""

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 from styx.agent import on_owner, on_server
 from styx.agent.holdings import QUEUED, RUNNING, Holdings
 from styx.agent.output import OutputWindow
+from styx.agent.parcels import Parcels
 from styx.agent.pulse import Pulse
 from styx.agent.reports import Reports
 from styx.agent.results import Results
@@ -73,6 +74,7 @@ class Session:
         self.window = OutputWindow() if window is None else window
         self.pulse = Pulse()
         self.results = Results(profile.results)
+        self.parcels = Parcels()
 
     @property
     def paused(self) -> bool:
@@ -159,6 +161,18 @@ class Session:
             on_owner.HANDLERS[type(message)](self, message, out, now)
         return self._settle(out, now)
 
+    def fetched(self, sha256: str, path: str, now: int) -> Out:
+        """A parcel is here: what waited for it goes to the owner."""
+        out = Out()
+        out.to_owner += self.parcels.came(sha256, path)
+        return self._settle(out, now)
+
+    def unfetched(self, sha256: str, outcome: Outcome, reason: str, now: int) -> Out:
+        """A parcel will not come: what waited for it has ended."""
+        attempts = self.parcels.failed(sha256)
+        code = 126 if outcome is Outcome.EXITED else 0  # as for a program that cannot be started
+        return self._answer(now, lambda _, at: self.end_here(attempts, outcome, reason, at, code))
+
     def unable(self, start: OwnerStart, reason: str, now: int) -> Out:
         """The shell could not do what must come before this start: its attempts are given back."""
         attempts = [run.attempt for run in start.runs]
@@ -179,7 +193,7 @@ class Session:
                 f"cut off: no heartbeat was acknowledged for {self.pulse.lease / 1_000:g} s; programs go on, "
                 "what has not started is given back"
             )
-            self._recall_all(out)
+            self._recall_all(out, now)
         return self._settle(out, now)
 
     def drain(self, now: int, reason: str = "the agent was asked to stop") -> Out:
@@ -189,7 +203,7 @@ class Session:
             self.draining = True
             if self.state is LinkState.WELCOME:
                 out.to_server.append(Bye(False, reason))
-            self._recall_all(out)
+            self._recall_all(out, now)
         return self._settle(out, now)
 
     def preempt(self, now: int, reason: str) -> Out:
@@ -236,7 +250,8 @@ class Session:
         out.to_server.clear()
         out.files += self.results.abandon()
 
-    def _recall_all(self, out: Out) -> None:
+    def _recall_all(self, out: Out, now: int) -> None:
+        self.end_here(self.parcels.take_back(), Outcome.REJECTED, "recalled before it started", now)
         attempts = self.holdings.queued()
         if attempts:
             out.to_owner.append(OwnerRecall(attempts))
@@ -281,6 +296,7 @@ class Session:
         self.orders.clear()
         self.reports.clear()
         self.window.clear()
+        self.parcels.clear()
         out.to_owner.clear()
         out.files += self.results.clear()
         self.incarnation = incarnation
@@ -300,11 +316,11 @@ class Session:
         if self.pulse.lease_end is not None:
             out.to_owner.append(OwnerLease(max(0, self.pulse.lease_end - now)))
 
-    def end_here(self, attempts: Iterable[int], outcome: Outcome, reason: str, now: int) -> None:
+    def end_here(self, attempts: Iterable[int], outcome: Outcome, reason: str, now: int, code: int = 0) -> None:
         """Report the end of attempts that the owner does not hold."""
         for attempt in attempts:
             self.holdings.end_here(attempt)
-            self.reports.ended(AttemptEnding(attempt, outcome, reason=reason), now)
+            self.reports.ended(AttemptEnding(attempt, outcome, code, reason=reason), now)
 
     def let_go(self, attempts: list[int], out: Out) -> None:
         """Nothing of these is wanted any more but output that is owed."""

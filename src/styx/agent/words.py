@@ -51,6 +51,7 @@ class Out(msgspec.Struct):
     to_server: list[AgentMessage] = []
     to_owner: list[AgentToOwner] = []
     files: list[WriteResults | DropResults] = []
+    fetch: list[str] = []  # parcels to be fetched from the server, by hash; `Session.fetched` or `unfetched` follows
     notes: list[str] = []  # for the log, one line each
     redial: bool = False  # close the link to the server and dial again
     retry: int = 0  # the server asks to be left alone for so many milliseconds

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from styx.api import admin, agents, agents_ws, auth, bootstrap, events, limits, measure, openings, reply, sse
+from styx.api import admin, agents, agents_ws, archives, auth, bootstrap, events, limits, measure, openings, reply, sse
 from styx.api.auth import Tokens
 from styx.api.problems import problems_middleware
 from styx.api.routes import ROUTES
 from styx.protocol.verbs import Verbs
+from styx.runtime.archives import Archives
 from styx.runtime.bundles import Bundles
 from styx.store.base import TokenRow
 from styx.telemetry.metrics import Metrics
@@ -29,6 +30,7 @@ def build(
     connect: agents_ws.Connect | None = None,
     join: agents.Join | None = None,
     bundles: Bundles | None = None,
+    kept: Archives | None = None,
     position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
     metrics: Metrics | None = None,
@@ -59,6 +61,7 @@ def build(
     app[agents_ws.CONNECT] = connect
     app[agents.JOIN] = join
     app[bootstrap.BUNDLES] = bundles
+    app[archives.ARCHIVES] = kept
     app[events.POSITION] = position
     app[admin.REPLAYS] = admin.Replays()
     app[sse.STREAMS] = sse.Streams()

@@ -12,6 +12,7 @@ from styx.api.problems import HttpProblem
 
 __all__ = [
     "AfterQuery",
+    "ArchivesQuery",
     "Backup",
     "BundleQuery",
     "Cancel",
@@ -80,6 +81,10 @@ class WaitQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ResolveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ref: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+
+
+class ArchivesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    host: Annotated[str, msgspec.Meta(max_length=1_000, description="names the machine that the folder is on")] = ""
 
 
 class BundleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,21 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from styx.api import admin, agents, agents_ws, bootstrap, events, health, jobs, logs, measure, openapi, requests, tasks
+from styx.api import (
+    admin,
+    agents,
+    agents_ws,
+    archives,
+    bootstrap,
+    events,
+    health,
+    jobs,
+    logs,
+    measure,
+    openapi,
+    requests,
+    tasks,
+)
 from styx.api.auth import Access
 from styx.protocol import http, joining
 
@@ -43,7 +57,7 @@ SSE = ("text/event-stream",)
 TEXT = ("text/plain",)
 GZIP = ("application/gzip",)
 LOGS = ("text/plain", "text/event-stream", "application/json")  # which one is the reader's choice
-J, T = V1 + "/jobs/{ref}", V1 + "/tasks/{ref}"
+J, T, A = V1 + "/jobs/{ref}", V1 + "/tasks/{ref}", V1 + "/archives/{sha256}"
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", health.health, PUBLIC, http.Health),
@@ -77,6 +91,11 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", V1 + "/bootstrap/{python_tag}/{arch}", bootstrap.archive, BOOT, query=requests.BundleQuery, media=GZIP
     ),
+    Route("GET", V1 + "/archives", archives.wanted, WRITE, http.ArchivesView, query=requests.ArchivesQuery),
+    Route("HEAD", A, archives.about, WRITE, media=GZIP),
+    Route("PUT", A, archives.put, WRITE, status=201),
+    Route("GET", A, archives.get, AGENT, media=GZIP),
+    Route("GET", A + "/for/{attempt}", archives.get_by_ticket, PUBLIC, media=GZIP),
     Route("GET", V1 + "/events", events.everything, READ, http.Event, query=requests.AfterQuery, media=SSE),
     Route("GET", V1 + "/stats", health.stats, READ, http.Stats),
     Route("GET", V1 + "/tokens", admin.tokens, ADMIN, http.TokenView, items=True),

@@ -32,6 +32,8 @@ PARAMETERS: dict[str, Shape] = {
     "id": {"type": "string", "pattern": "^[0-9]{1,18}$"},
     "python_tag": {"type": "string", "pattern": "^cp3[0-9]{1,2}$"},
     "arch": {"type": "string", "enum": ["x86_64", "aarch64"]},
+    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "attempt": {"type": "string", "pattern": "^[0-9]{1,18}$"},
     "job": {"anyOf": [_REF, {"const": ""}]},
     "cursor": {
         "type": "string",
@@ -187,6 +189,7 @@ _OF_A_TASK: dict[str, Shape] = {
     "when": {"enum": [when.name.lower() for when in When]},
     "allow_failure": {"type": "boolean"},
     "exclusive": {"type": "boolean"},
+    "archive": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }
 _NEEDS: Shape = {
     "anyOf": [{"type": "array", "items": _NAME, "maxItems": 10_000}, _NAME],

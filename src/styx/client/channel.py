@@ -11,7 +11,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -115,7 +115,7 @@ class Channel:
         method: str,
         path: str,
         query: Mapping[str, Any] | None,
-        data: bytes | None,
+        data: bytes | AsyncIterator[bytes] | None,
         headers: dict[str, str],
         accept: frozenset[int],
         seconds: float,
@@ -142,6 +142,34 @@ class Channel:
         refusal = error_of(status, response.content_type, content, retry_after=retry_after, url=self.url)
         self._met = self._met or not isinstance(refusal, Unreachable)
         raise refusal
+
+    async def has(self, path: str) -> bool:
+        """Whether there is something at a path. Whatever else may be wrong is said by who asks for more than HEAD, which has no words."""
+        import aiohttp
+
+        try:
+            async with (
+                asyncio.timeout(60.0),
+                self._session.head(self._at(path), allow_redirects=False) as response,
+            ):
+                return response.status == 200
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+            raise self._unreachable(error) from None
+        except TimeoutError:
+            raise Unreachable(f"{self.url} did not answer within 60 s") from None
+
+    async def put(self, path: str, body: Callable[[], AsyncIterator[bytes]], size: int, *, seconds: float) -> None:
+        """Send a body of `size` bytes, for as long as `seconds`; `body` is asked anew for each try."""
+        headers = {"Content-Type": "application/gzip", "Content-Length": str(size)}
+        waits = Backoff(0.2, 5.0)
+        while True:
+            try:
+                await self._once("PUT", path, None, body(), headers, frozenset(), seconds)
+                return
+            except (Unreachable, Busy) as error:
+                if waits.failures >= 3 or not self._met:
+                    raise
+                await asyncio.sleep(max(waits.next(), min(10.0, getattr(error, "retry_after", 0.0))))
 
     def _at(self, path: str) -> Any:
         from yarl import URL

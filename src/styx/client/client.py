@@ -14,6 +14,7 @@ import msgspec
 
 from styx.client.channel import Channel
 from styx.client.document import document_of
+from styx.client.sending import Parcels
 from styx.core.spec import JobSpec
 from styx.errors import WaitTimeout
 from styx.protocol.handles import Submits
@@ -84,6 +85,7 @@ class Client(Submits):
 
     async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
         # A key of our own makes it safe to send the request again when its answer was lost.
+        spec = await Parcels(self._channel).of(spec)
         path = f"{V1}/tasks" if spec.single else f"{V1}/jobs"
         own = key or f"auto-{token_hex(16)}"
         body = document_of(spec) | ({VALUES: dict(secrets)} if secrets else {})

@@ -78,6 +78,8 @@ def _task(task: TaskSpec) -> dict[str, Any]:
         document["allow_failure"] = True
     if task.exclusive:
         document["exclusive"] = True
+    if task.archive:
+        document["archive"] = task.archive
     if task.image:
         document["image"] = task.image
     if task.idempotent:

@@ -22,6 +22,7 @@ __all__ = [
     "check_workdir",
     "duration",
     "flag",
+    "read_archive",
     "read_array",
     "read_backoff",
     "read_env",
@@ -42,6 +43,7 @@ MAX_LABEL = 256
 Pairs = tuple[tuple[str, str], ...]
 
 
+_HASH = re.compile(r"[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[^=\0]+")
 OWN_VARIABLES = frozenset(
     f"STYX_{name}"
@@ -246,6 +248,15 @@ def read_labels(findings: Findings, path: Path, value: object) -> Pairs | None:
         else:
             pairs.append((name, text))
     return tuple(sorted(pairs))
+
+
+def read_archive(findings: Findings, path: Path, value: object) -> str | None:
+    """The hash of a packed working folder, as submitters write it who have sent one."""
+    if not isinstance(value, str) or not _HASH.fullmatch(value):
+        hint = "leave it out: `workdir` is packed and sent by whoever submits"
+        findings.value(path, f"a SHA-256, 64 digits of 0-9 and a-f, got {got(value)}", hint)
+        return None
+    return value
 
 
 def check_workdir(findings: Findings, path: Path, value: object, cwd: str) -> str | None:

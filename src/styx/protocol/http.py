@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from styx.protocol.places import RankedView
+
 __all__ = [
     "AgentView",
     "AttemptView",
@@ -87,6 +89,8 @@ class JobView(msgspec.Struct, frozen=True):
     reason: str
     single: bool
     graph: list[TaskView] = []  # its tasks in order; filled in for one job, empty in lists
+    cost: float = 0.0  # US dollars so far; filled in for one job, 0 in lists
+    budget: float = 0.0  # that its machines may cost in all; 0: no limit
 
 
 class JobResult(msgspec.Struct, frozen=True):
@@ -203,6 +207,9 @@ class PlanView(msgspec.Struct, frozen=True):
     levels: int
     fits: bool
     source: str  # where the known places come from
+    rankings: list[RankedView] = []  # offers by what tasks ask for
+    prices_at: float = 0.0  # the age of the oldest price, 0: there is none
+    prices_source: str = ""
 
 
 class BackupView(msgspec.Struct, frozen=True):
@@ -260,6 +267,13 @@ class Stats(msgspec.Struct, frozen=True):
     queue: int  # events waiting for the core
     memory: int  # resident bytes of the server
     disk: int  # bytes of database and output
+
+
+class ArchivesView(msgspec.Struct, frozen=True):
+    """`wanted`: a working folder of the caller's host should be packed and sent, since tasks may run elsewhere."""
+
+    wanted: bool
+    most: int  # bytes of one archive
 
 
 class ProblemItem(msgspec.Struct, frozen=True, omit_defaults=True):

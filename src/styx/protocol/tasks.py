@@ -37,6 +37,7 @@ ONLY_TASK: dict[str, _Reader] = {
     "when": fields.read_when,
     "allow_failure": fields.flag,
     "exclusive": fields.flag,
+    "archive": fields.read_archive,
     "function": read_function,
     "idempotent": fields.flag,
 }

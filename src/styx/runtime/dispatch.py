@@ -128,8 +128,10 @@ class Dispatch:
     def _spec(self, node: Node, task: Task, resources: Resources) -> tuple[Spec, int]:
         """What the attempts of a task share on this node, and about how many bytes it takes."""
         job, spec = task.job, task.spec
-        workdir = spec.workdir or (job.spec.cwd if node.host == job.spec.host else "")
-        key = (job.serial, task.ordinal, workdir, resources)
+        here = node.host == job.spec.host
+        archive = "" if here else spec.archive
+        workdir = "" if archive else spec.workdir or (job.spec.cwd if here else "")
+        key = (job.serial, task.ordinal, workdir or archive, resources)
         found = self._specs.get(key)
         if found is None:
             if len(self._specs) >= _CACHE:
@@ -149,6 +151,7 @@ class Dispatch:
                 spec.timeout,
                 spec.grace,
                 spec.exclusive,
+                archive,
                 image=spec.image,
                 function=spec.function,
                 idempotent=spec.idempotent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -24,7 +24,12 @@ from styx.protocol.http import (
     TokenView,
     Why,
 )
+from styx.protocol.places import CheckView, CostView, InstanceView, NodeView, OffersQuery, OffersView, RefreshView
+from styx.runtime.archives import Archives
+from styx.runtime.costs import Costs
+from styx.runtime.instances import Instances
 from styx.runtime.logs import Logs
+from styx.runtime.offering import Offering
 from styx.runtime.planning import Planning
 from styx.runtime.queries import Queries
 from styx.runtime.refs import Refs
@@ -44,20 +49,26 @@ class Plane:
     def __init__(self, shell: Shell, *, version: str = "") -> None:
         loop, store, clock = shell.loop, shell.store, shell.clock
         self.shell = shell
+        self.archives: Archives | None = None  # packed working folders; given by whoever knows the folder for them
         self._refs = Refs(loop, store)
-        self._queries = Queries(loop, store, self._refs)
+        self._queries = Queries(loop, store, self._refs, clock.now)
         self._submissions = Submissions(loop, store, clock, shell.secrets)
         self._wishes = Wishes(loop, store, self._refs, shell.results)
-        self._planning = Planning(loop, clock, self._refs, self._queries, self._submissions)
+        self.offering = Offering(shell)
+        self._planning = Planning(loop, clock, self._refs, self._queries, self._submissions, self.offering)
+        self._instances = Instances(shell)
+        self._costs = Costs(shell, self._refs, self._queries)
         self._logs = Logs(loop, store, self._refs, shell.output, shell.feeds)
         self._tokens = Tokens(store, clock)
         self._upkeep = Upkeep(shell, version)
 
     async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
+        if self.archives is not None:
+            await self.archives.check(spec)
         return await self._submissions.submit(spec, key=key, secrets=secrets)
 
-    async def plan(self, spec: JobSpec) -> PlanView:
-        return await self._planning.plan(spec)
+    async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
+        return await self._planning.plan(spec, offers=offers, usable=usable)
 
     async def job(self, ref: str) -> JobView:
         return await self._queries.job(ref)
@@ -136,7 +147,31 @@ class Plane:
         return [
             agent_view(node, self.shell.hub.beat(node.id), seen=self.shell.hub.silence(node.id, node.seen_at))
             for _, node in sorted(self.shell.engine.world.nodes.items())
+            if node.agent or node.instance is None
         ]
+
+    async def nodes(self) -> list[NodeView]:
+        return await self._instances.nodes()
+
+    async def instances(self, *, gone: bool = False) -> list[InstanceView]:
+        return await self._instances.list(gone=gone)
+
+    async def down(
+        self, ids: Sequence[str] = (), *, everything: bool = False, orphans: bool = False, force: bool = False
+    ) -> int:
+        return await self._instances.down(ids, everything=everything, orphans=orphans, force=force)
+
+    async def offers(self, query: OffersQuery | None = None) -> OffersView:
+        return await self.offering.offers(query or OffersQuery())
+
+    async def refresh_offers(self) -> list[RefreshView]:
+        return await self.offering.refresh()
+
+    async def check(self) -> list[CheckView]:
+        return await self.offering.check()
+
+    async def cost(self, job: str = "") -> CostView:
+        return await (self._costs.of(job) if job else self._costs.all())
 
     async def stats(self) -> Stats:
         return await self._upkeep.stats()
@@ -159,7 +194,10 @@ class Plane:
         return await self._upkeep.backup(path)
 
     async def gc(self, *, days: float = 30.0, keep_bytes: int = 10_000_000_000) -> dict[str, int]:
-        return await self._upkeep.gc(days=days, keep_bytes=keep_bytes)
+        dropped = await self._upkeep.gc(days=days, keep_bytes=keep_bytes)
+        if self.archives is not None:
+            dropped["bytes"] += await self.archives.gc(days=days, keep_bytes=keep_bytes)
+        return dropped
 
     async def metrics(self) -> bytes:
         """All figures in the text format of Prometheus (`telemetry.metrics.CONTENT_TYPE`)."""

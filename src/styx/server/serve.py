@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from styx.api.agents import Join
     from styx.api.agents_ws import Connect
     from styx.compose import ControlPlane
+    from styx.runtime.archives import Archives
     from styx.runtime.bundles import Bundles
     from styx.telemetry.metrics import Metrics
 
@@ -64,6 +65,7 @@ async def serve(
     connect: Connect | None = None,
     join: Join | None = None,
     bundles: Bundles | None = None,
+    archives: Archives | None = None,
     position: Callable[[], int] | None = None,
     hosts: Iterable[str] = (),
     metrics: Metrics | None = None,
@@ -74,7 +76,7 @@ async def serve(
     connections: int = 0,
 ) -> Serving:
     """Listen. `tokens` reads the store's tokens, `connect` serves an agent's link (`Hub.connect`), `join` enrols one, `bundles` are what machines run their
-    agents from, `position` is
+    agents from, `archives` packed working folders, `position` is
     the id of the last event, `metrics` and `render` are what is measured and how it is shown, `hosts` are further names that the
     server answers to, `connections` is how many may be open at once (0: as many as this process can have). Raises
     CannotListen."""
@@ -93,6 +95,7 @@ async def serve(
         connect=connect,
         join=join,
         bundles=bundles,
+        kept=archives,
         position=position,
         hosts=names,
         metrics=metrics,
@@ -151,6 +154,7 @@ async def serve_plane(
         connect=shell.hub.connect,
         join=shell.hub.credentials.enrol,
         bundles=plane.bundles,
+        archives=plane.archives,
         position=lambda: shell.watch.published,
         hosts=hosts,
         metrics=shell.metrics,
