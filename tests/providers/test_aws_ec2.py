@@ -479,8 +479,10 @@ def test_whatever_goes_wrong_one_order_is_one_machine_and_none_is_left(seed: int
 
 
 def test_client_tokens_fit_and_differ() -> None:
-    tokens = {client_token(order("n-" + "9" * 38)), client_token(order()), client_token(order(cluster=OTHER))}
-    assert len(tokens) == 3
+    long = "n-" + "9" * 37
+    orders = [order(), order(cluster=OTHER), order(f"{long}1"), order(f"{long}2"), order(f"{long}2", cluster=OTHER)]
+    tokens = {client_token(asked) for asked in orders}
+    assert len(tokens) == 5
     assert all(len(token) <= 64 and token.isascii() for token in tokens)
 
 

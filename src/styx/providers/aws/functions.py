@@ -26,8 +26,11 @@ from styx.core.states import Outcome
 from styx.providers.aws.clients import Clients
 from styx.providers.aws.errors import AwsRefused
 from styx.providers.base import Context, Found, Kind, Refused, RunOrder, Sink, Unsure
+from styx.telemetry.log import get
 
 __all__ = ["CANNOT_RUN", "NOT_FOUND", "Functions"]
+
+log = get("aws")
 
 NOT_FOUND = 127  # as a shell says it of a command
 CANNOT_RUN = 126
@@ -91,6 +94,7 @@ class Functions:
             )
         held = self._attempts[attempt] = _Attempt(order)
         held.task = asyncio.create_task(self._run(held), name=f"function of attempt {attempt}")
+        held.task.add_done_callback(lambda task: self._over(held, task))
 
     async def stop(self, attempt: int, grace: float) -> None:
         held = self._attempts.get(attempt)
@@ -254,6 +258,15 @@ class Functions:
         """It can never run: an end like that of a command that is not there, since to give it back would bring it here again."""
         self._write(held, 2, f"{reason}\n".encode())
         self._end(held, Outcome.EXITED, code, reason)
+
+    def _over(self, held: _Attempt, task: asyncio.Task[None]) -> None:
+        """A fault of this program must not leave an attempt without an end."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        log.crash("an invocation failed", error)
+        if held.ending is None:
+            self._end(held, Outcome.LOST, 0, f"a fault of Styx: {type(error).__name__}: {error}")
 
     def _never(self, held: _Attempt) -> None:
         self._end(held, Outcome.KILLED, 128 + 15, "it was stopped before the function took it")
