@@ -32,6 +32,16 @@ from styx.protocol.http import (
     TokenView,
     Why,
 )
+from styx.protocol.places import (
+    CheckView,
+    CostView,
+    InstanceView,
+    NodeView,
+    OffersQuery,
+    OffersView,
+    OfferView,
+    RefreshView,
+)
 from styx.server.serve import serve
 from styx.store.base import TokenRow
 
@@ -108,8 +118,8 @@ class FakePlane:
         self.emit("job.accepted", job=ident)
         return answer
 
-    async def plan(self, spec: JobSpec) -> PlanView:
-        self._asked("plan", spec)
+    async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
+        self._asked("plan", spec, offers, usable)
         tasks = [PlannedTask(t.name, list(t.needs), t.array, ResourcesView(), 0, []) for t in spec.tasks]
         return PlanView(spec.name, tasks, len(tasks), 1, True, "nothing")
 
@@ -194,6 +204,37 @@ class FakePlane:
     async def agents(self) -> list[AgentView]:
         self._asked("agents")
         return []
+
+    async def nodes(self) -> list[NodeView]:
+        self._asked("nodes")
+        return []
+
+    async def instances(self, *, gone: bool = False) -> list[InstanceView]:
+        self._asked("instances", gone)
+        return []
+
+    async def down(self, ids: Any = (), *, everything: bool = False, orphans: bool = False, force: bool = False) -> int:
+        self._asked("down", list(ids), everything, orphans, force)
+        return len(ids)
+
+    async def offers(self, query: OffersQuery | None = None) -> OffersView:
+        self._asked("offers", query)
+        offer = OfferView("aws", "r", "ra", "m5", True, 0.25, 4.0, 8, {"T4": 1}, why="no credentials")
+        return OffersView([offer], 1, 2, 3.0, "made up", [], {"aws": "no credentials"})
+
+    async def refresh_offers(self) -> list[RefreshView]:
+        self._asked("refresh_offers")
+        return [RefreshView("aws", 7)]
+
+    async def check(self) -> list[CheckView]:
+        self._asked("check")
+        return [CheckView("aws", False, True, "me", ["it is late"], ["wait"], 0.5)]
+
+    async def cost(self, job: str = "") -> CostView:
+        self._asked("cost", job)
+        if job:
+            self._known(job)
+        return CostView(1.5, 0.25, [], [])
 
     async def stats(self) -> Stats:
         self._asked("stats")

@@ -47,6 +47,13 @@ ALLOWED: dict[tuple[str, str], set[str]] = {
     ("PUT", "/api/v1/archives/{sha256}"): WRITE,
     ("GET", "/api/v1/archives/{sha256}"): {"admin", "agent"},
     ("GET", "/api/v1/archives/{sha256}/for/{attempt}"): ALL,  # by a ticket of its own
+    ("GET", "/api/v1/nodes"): READ,
+    ("GET", "/api/v1/instances"): READ,
+    ("POST", "/api/v1/instances/down"): WRITE,
+    ("GET", "/api/v1/offers"): READ,
+    ("POST", "/api/v1/offers/refresh"): WRITE,
+    ("GET", "/api/v1/check"): READ,
+    ("GET", "/api/v1/cost"): READ,
     ("GET", "/api/v1/events"): READ,
     ("GET", "/api/v1/stats"): READ,
     ("GET", "/api/v1/tokens"): {"admin"},

@@ -180,7 +180,7 @@ def test_a_wrong_spec_is_refused_whole_with_everything_that_is_wrong() -> None:
                 await p.submit_spec(job("j", task("long", command=("x" * 3_000_000,))))
             assert await p.jobs() == ([], "")
             assert not p.shell.engine.world.staged
-            plan = await p.plan(job("j", task("small"), task("huge", cpus=64, needs=["small"])))
+            plan = await p.plan(job("j", task("small"), task("huge", cpus=100_000, needs=["small"])))
             assert (plan.fits, plan.levels, plan.tasks[0].places, plan.tasks[1].places) == (False, 2, ["fake"], [])
             assert plan.tasks[1].reason
 

@@ -26,8 +26,9 @@ async def plan(request: web.Request) -> web.Response:
     """Check a document without submitting it: its shape, and where its tasks could go."""
     from styx.protocol.document import read_job
 
-    requests.query(request, requests.NoQuery)
-    return reply.json(await plane(request).plan(await bodies.document(request, read_job)))
+    asked = requests.query(request, requests.PlanQuery)
+    spec = await bodies.document(request, read_job)
+    return reply.json(await plane(request).plan(spec, offers=asked.offers, usable=asked.usable))
 
 
 async def index(request: web.Request) -> web.Response:

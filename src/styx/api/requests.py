@@ -16,13 +16,18 @@ __all__ = [
     "Backup",
     "BundleQuery",
     "Cancel",
+    "CostQuery",
+    "Down",
     "ElementsQuery",
     "Gc",
+    "InstancesQuery",
     "JobEventsQuery",
     "JobsQuery",
     "LogsQuery",
     "NewToken",
     "NoQuery",
+    "Nothing",
+    "PlanQuery",
     "ResolveQuery",
     "Retry",
     "TasksQuery",
@@ -91,6 +96,32 @@ class BundleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Annotated[
         str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", description="the very archive; by default the newest")
     ] = ""
+
+
+class PlanQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    offers: Annotated[int, msgspec.Meta(ge=0, le=100_000, description="that are shown of those that fit; 0: all")] = 10
+    usable: Annotated[bool, msgspec.Meta(description="look only at what can be used from here")] = False
+
+
+class InstancesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    gone: Annotated[bool, msgspec.Meta(description="also those that are no more")] = False
+
+
+class CostQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    job: Text = ""
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty body, or an empty object."""
+
+
+class Down(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`ids` are numbers, names of agents, or the providers' names of machines."""
+
+    ids: Annotated[list[Text], msgspec.Meta(max_length=10_000)] = []
+    everything: bool = False
+    orphans: bool = False
+    force: Annotated[bool, msgspec.Meta(description="what runs there is not waited for")] = False
 
 
 class Cancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,11 +23,13 @@ from styx.api import (
     logs,
     measure,
     openapi,
+    places,
     requests,
     tasks,
 )
 from styx.api.auth import Access
 from styx.protocol import http, joining
+from styx.protocol import places as views
 
 __all__ = ["ROUTES", "Route"]
 
@@ -83,7 +85,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", J + "/events", events.of_job, READ, http.Event, query=requests.JobEventsQuery, media=SSE),
     Route("GET", J + "/why", tasks.why, READ, http.Why),
     Route("GET", J + "/wait", jobs.wait, READ, http.JobResult, query=requests.WaitQuery),
-    Route("POST", V1 + "/plan", jobs.plan, READ, http.PlanView, document=True),
+    Route("POST", V1 + "/plan", jobs.plan, READ, http.PlanView, document=True, query=requests.PlanQuery),
     Route("GET", V1 + "/resolve", tasks.resolve, READ, query=requests.ResolveQuery),
     Route("GET", V1 + "/agents", agents.index, READ, http.AgentView, items=True),
     Route("GET", V1 + "/agents/connect", agents_ws.connect, AGENT, status=101),
@@ -96,6 +98,15 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", A, archives.put, WRITE, status=201),
     Route("GET", A, archives.get, AGENT, media=GZIP),
     Route("GET", A + "/for/{attempt}", archives.get_by_ticket, PUBLIC, media=GZIP),
+    Route("GET", V1 + "/nodes", places.nodes, READ, views.NodeView, items=True),
+    Route(
+        "GET", V1 + "/instances", places.instances, READ, views.InstanceView, items=True, query=requests.InstancesQuery
+    ),
+    Route("POST", V1 + "/instances/down", places.down, WRITE, takes=requests.Down),
+    Route("GET", V1 + "/offers", places.offers, READ, views.OffersView, query=views.OffersQuery),
+    Route("POST", V1 + "/offers/refresh", places.refresh, WRITE, views.RefreshView, items=True, takes=requests.Nothing),
+    Route("GET", V1 + "/check", places.check, READ, views.CheckView, items=True),
+    Route("GET", V1 + "/cost", places.cost, READ, views.CostView, query=requests.CostQuery),
     Route("GET", V1 + "/events", events.everything, READ, http.Event, query=requests.AfterQuery, media=SSE),
     Route("GET", V1 + "/stats", health.stats, READ, http.Stats),
     Route("GET", V1 + "/tokens", admin.tokens, ADMIN, http.TokenView, items=True),

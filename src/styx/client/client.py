@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from secrets import token_hex
 from types import TracebackType
@@ -34,6 +34,7 @@ from styx.protocol.http import (
     VersionView,
     Why,
 )
+from styx.protocol.places import CheckView, CostView, InstanceView, NodeView, OffersQuery, OffersView, RefreshView
 from styx.protocol.secrets import VALUES
 
 if TYPE_CHECKING:
@@ -92,9 +93,10 @@ class Client(Submits):
         answer = await self._channel.ask("POST", path, Created, body=body, key=own, seconds=300.0)
         return answer if key else msgspec.structs.replace(answer, again=False)
 
-    async def plan(self, spec: JobSpec) -> PlanView:
+    async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
+        query = {"offers": offers, "usable": "true" if usable else "false"}
         return await self._channel.ask(
-            "POST", f"{V1}/plan", PlanView, body=document_of(spec), repeat=True, seconds=300.0
+            "POST", f"{V1}/plan", PlanView, query=query, body=document_of(spec), repeat=True, seconds=300.0
         )
 
     async def job(self, ref: str) -> JobView:
@@ -167,6 +169,35 @@ class Client(Submits):
 
     async def agents(self) -> list[AgentView]:
         return (await self._channel.ask("GET", f"{V1}/agents", _Page[AgentView])).items
+
+    async def nodes(self) -> list[NodeView]:
+        return (await self._channel.ask("GET", f"{V1}/nodes", _Page[NodeView])).items
+
+    async def instances(self, *, gone: bool = False) -> list[InstanceView]:
+        query = {"gone": "true" if gone else "false"}
+        return (await self._channel.ask("GET", f"{V1}/instances", _Page[InstanceView], query=query)).items
+
+    async def down(
+        self, ids: Sequence[str] = (), *, everything: bool = False, orphans: bool = False, force: bool = False
+    ) -> int:
+        # Ending what is on its way out changes nothing, so the wish may be repeated.
+        body = {"ids": list(ids), "everything": everything, "orphans": orphans, "force": force}
+        answer = await self._channel.ask("POST", f"{V1}/instances/down", dict[str, int], body=body, repeat=True)
+        return answer["instances"]
+
+    async def offers(self, query: OffersQuery | None = None) -> OffersView:
+        asked = msgspec.to_builtins(query or OffersQuery())
+        return await self._channel.ask("GET", f"{V1}/offers", OffersView, query=asked, seconds=60.0)
+
+    async def refresh_offers(self) -> list[RefreshView]:
+        page = _Page[RefreshView]
+        return (await self._channel.ask("POST", f"{V1}/offers/refresh", page, repeat=True, seconds=1_800.0)).items
+
+    async def check(self) -> list[CheckView]:
+        return (await self._channel.ask("GET", f"{V1}/check", _Page[CheckView], seconds=30.0)).items
+
+    async def cost(self, job: str = "") -> CostView:
+        return await self._channel.ask("GET", f"{V1}/cost", CostView, query={"job": job})
 
     async def stats(self) -> Stats:
         return await self._channel.ask("GET", f"{V1}/stats", Stats)

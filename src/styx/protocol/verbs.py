@@ -8,7 +8,7 @@ Errors are those of `styx.errors`: NotFound and AmbiguousId from every `ref`, Sp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from styx.core.spec import JobSpec
@@ -27,6 +27,7 @@ from styx.protocol.http import (
     TokenView,
     Why,
 )
+from styx.protocol.places import CheckView, CostView, InstanceView, NodeView, OffersQuery, OffersView, RefreshView
 
 __all__ = ["Verbs"]
 
@@ -37,7 +38,10 @@ class Verbs(Protocol):
         same spec and values gives the first answer again; with others it is a Conflict."""
         ...
 
-    async def plan(self, spec: JobSpec) -> PlanView: ...
+    async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
+        """Where the tasks could go and what that would cost: connected places, and the best `offers` (0: all) of those that fit. With
+        `usable` only offers that can be used from here now are looked at, which is quick where there are none."""
+        ...
 
     async def job(self, ref: str) -> JobView: ...
 
@@ -86,6 +90,39 @@ class Verbs(Protocol):
         ...
 
     async def agents(self) -> list[AgentView]: ...
+
+    async def nodes(self) -> list[NodeView]:
+        """All places: agents, machines that were brought up, runners."""
+        ...
+
+    async def instances(self, *, gone: bool = False) -> list[InstanceView]:
+        """The machines that Styx believes in, newest first, and what the providers say of each; orphans too. With `gone` also those
+        that are no more, as far as they are kept."""
+        ...
+
+    async def down(
+        self, ids: Sequence[str] = (), *, everything: bool = False, orphans: bool = False, force: bool = False
+    ) -> int:
+        """End machines: those named by number, agent or the provider's name; `everything` that is up or coming; `orphans` that
+        carry this server's mark. What runs there is stopped as it is when a job is cancelled, or with `force` not waited for. Returns
+        how many are on their way out by this; a listing says when they are gone. Raises NotFound, AmbiguousId and UsageError."""
+        ...
+
+    async def offers(self, query: OffersQuery | None = None) -> OffersView:
+        """What could be brought up, the cheapest first, by what is known now. Raises UsageError for a query that cannot be read."""
+        ...
+
+    async def refresh_offers(self) -> list[RefreshView]:
+        """Ask the clouds that are set up for their offers; may take minutes. Raises StoreError when they cannot be kept."""
+        ...
+
+    async def check(self) -> list[CheckView]:
+        """Whether each provider can be used, as whom, and what is missing; all asked side by side, within a few seconds."""
+        ...
+
+    async def cost(self, job: str = "") -> CostView:
+        """What a job has cost, to the second; without one, what all machines have cost that are kept on record."""
+        ...
 
     async def stats(self) -> Stats: ...
 

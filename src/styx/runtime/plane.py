@@ -154,7 +154,7 @@ class Plane:
         return await self._instances.nodes()
 
     async def instances(self, *, gone: bool = False) -> list[InstanceView]:
-        return await self._instances.list(gone=gone)
+        return await self._instances.listed(gone=gone)
 
     async def down(
         self, ids: Sequence[str] = (), *, everything: bool = False, orphans: bool = False, force: bool = False

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from styx.core.capacity import could_ever_fit, known_places, misfit
+from styx.core.capacity import known_places, misfit
 from styx.core.explain import explain
 from styx.core.graph import levels
-from styx.core.spec import JobSpec
+from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import TaskState
-from styx.core.world import Job
+from styx.core.world import Job, Node
 from styx.errors import NotFound
 from styx.protocol.http import PlannedTask, PlanView, TaskView, Why
 from styx.runtime.clock import Clock
 from styx.runtime.loop import Loop
+from styx.runtime.offering import Offering
 from styx.runtime.queries import Queries
+from styx.runtime.rankings import Rankings, asked_for, fitting
 from styx.runtime.refs import Ref, Refs
 from styx.runtime.submission import Submissions
 from styx.runtime.views import resources_view
@@ -31,28 +33,35 @@ _WAITING = (
 
 
 class Planning:
-    def __init__(self, loop: Loop, clock: Clock, refs: Refs, queries: Queries, submissions: Submissions) -> None:
+    def __init__(
+        self, loop: Loop, clock: Clock, refs: Refs, queries: Queries, submissions: Submissions, offering: Offering
+    ) -> None:
         self._loop = loop
         self._clock = clock
         self._refs = refs
         self._queries = queries
         self._submissions = submissions
+        self._rankings = Rankings(loop, offering)
 
-    async def plan(self, spec: JobSpec) -> PlanView:
-        """Where the tasks could go, if they were submitted now. Raises SpecError when the spec is wrong."""
+    async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
+        """Where the tasks could go, if they were submitted now: the connected places, and of the offers that fit the best `offers` (0:
+        all) for each of what tasks ask for. With `usable` only offers that can be used from here are looked at. Raises SpecError when
+        the spec is wrong."""
         needs = await self._submissions.check(spec)
         level = levels(needs)
         world = self._loop.engine.world
         await self._loop.settled()
         places = known_places(world)
+        rankings = await self._rankings.of(spec, offers, usable=usable)
         judged: dict[object, tuple[list[str], str]] = {}
         planned: list[PlannedTask] = []
         for ordinal, task in enumerate(spec.tasks):
-            ident = (task.resources, task.labels)
+            ident = asked_for(task)
             if ident not in judged:
-                fitting = could_ever_fit(world, task.resources, task.labels)
-                why = "" if fitting or not places else misfit(places, task.resources, task.labels)[0]
-                judged[ident] = ([node.name for node in fitting[:_SHOWN]], why)
+                names = fitting(places, task)
+                offered = usable or rankings.fit(task)
+                why = "" if names or offered or not (places or rankings.tell(task)) else self._misfit(places, task)
+                judged[ident] = (names[:_SHOWN], why)
             names, why = judged[ident]
             view = resources_view(task.resources)
             planned.append(PlannedTask(task.name, list(task.needs), task.array, view, level[ordinal], list(names), why))
@@ -67,7 +76,16 @@ class Planning:
             max(level) + 1,
             not any(task.reason for task in planned),
             source,
+            rankings.views,
+            rankings.at / 1_000,
+            rankings.source,
         )
+
+    def _misfit(self, places: list[Node], task: TaskSpec) -> str:
+        none = "no catalogued offer fits"
+        if not places:
+            return f"no place is connected, and {none}"
+        return f"{misfit(places, task.resources, task.labels)[0]}, and {none}"
 
     async def why(self, text: str) -> Why:
         """Of a job that task is explained which waits the most."""

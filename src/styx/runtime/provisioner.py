@@ -7,13 +7,14 @@ cannot be used is checked again now and then. Without a public URL nothing is br
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from styx.core.events import CatalogKnown, DownRequested
-from styx.core.offers import Catalog, Offer
+from styx.core.offers import Catalog
 from styx.errors import NotFound
 from styx.providers.base import Check, Machine, MachineState, Provider, Refused, Unsure
+from styx.providers.catalogs import FOLDER, Catalogs, Known, merged
 from styx.runtime.orders import Archives, Orders
 from styx.runtime.provisioning import Provisioning
 from styx.runtime.shell import Shell
@@ -37,7 +38,8 @@ class Provisioner:
         self._providers = providers
         self._home = home
         self._orders = orders
-        self._offers: dict[str, tuple[Sequence[Offer], str]] = {}
+        self.catalogs = Catalogs(home / FOLDER)
+        self._known: dict[str, Known] = {}
         self.checks: dict[str, Check] = {}
         self.carrier = Provisioning(
             providers,
@@ -72,6 +74,11 @@ class Provisioner:
         return made
 
     @property
+    def providers(self) -> Mapping[str, Provider]:
+        """By name, those that stand in the settings."""
+        return self._providers
+
+    @property
     def catalog(self) -> Catalog:
         return self._shell.engine.places.catalog
 
@@ -83,24 +90,35 @@ class Provisioner:
         await self._tell()
         return self.checks
 
+    async def check_one(self, name: str) -> Check:
+        """The same of one provider; the core hears of it with the next `check`."""
+        return await self._check(self._providers[name])
+
     async def refresh(self) -> Catalog:
-        """What the clouds' own APIs say now, in place of what came with the program. A provider that does not answer keeps what it
-        had; `carrier.troubles` says why."""
-        for name, provider in self._providers.items():
-            if provider.provisioner is None:
-                continue
-            try:
-                offers = await provider.provisioner.offers()
-            except (Refused, Unsure) as error:
-                self.carrier.troubles[name] = error.message
-                continue
-            self._offers[name] = (offers, f"{name}: asked just now")
+        """What the clouds' own APIs say now, in place of what came with the program, all asked side by side. A provider that does not
+        answer keeps what it had; `carrier.troubles` says why. Raises StoreError when it cannot be kept."""
+        await asyncio.gather(*(self._refresh(name) for name in self._providers))
         await self._tell()
         return self.catalog
 
-    async def down(self, nodes: Sequence[int], *, force: bool = False, orphans: bool = False) -> int:
-        """End the machines of these nodes (and those that nobody stands for); how many are on their way out by this. Raises
-        NotFound for a node without a machine."""
+    async def _refresh(self, name: str) -> None:
+        provider = self._providers[name]
+        if provider.provisioner is None:
+            return
+        try:
+            offers = await provider.provisioner.offers()
+        except (Refused, Unsure) as error:
+            self.carrier.troubles[name] = error.message
+            return
+        self.carrier.troubles.pop(name, None)
+        await asyncio.to_thread(self.catalogs.keep, provider, offers, self._shell.clock.now())
+        self._known.pop(name, None)
+
+    async def down(
+        self, nodes: Sequence[int], *, force: bool = False, strangers: Iterable[tuple[str, str]] = ()
+    ) -> int:
+        """End the machines of these nodes, and `strangers`, (provider, ref) of machines that nobody stands for; how many are on their
+        way out by this. Raises NotFound for a node without a machine."""
         world = self._shell.engine.world
         for serial in nodes:
             node = world.nodes.get(serial)
@@ -108,24 +126,27 @@ class Provisioner:
                 raise NotFound(f"node {serial} is no machine that a provider brought up", hint="see `styx instances`")
         answer = await self._shell.loop.ask(DownRequested(tuple(nodes), force))
         count = answer if type(answer) is int else 0
-        if orphans:
-            for name, machine in self.orphans():
-                self.carrier.end(name, machine.ref)
-                count += 1
+        for name, ref in strangers:
+            self.carrier.end(name, ref)
+            count += 1
         return count
 
     def orphans(self) -> list[tuple[str, Machine]]:
-        """(provider, machine): what the last listings showed alive and that no node stands for, of this incarnation or another."""
-        refs = {
-            (node.instance.offer.provider, node.instance.ref)
-            for node in self._shell.engine.world.nodes.values()
+        """(provider, machine): what the last listings showed alive and that no node stands for, of this incarnation or another. A
+        machine whose order is still being called for has no name here yet, but a token."""
+        nodes = self._shell.engine.world.nodes.values()
+        stood_for = {
+            (node.instance.offer.provider, mark)
+            for node in nodes
             if node.instance is not None
+            for mark in (node.instance.ref, node.instance.token)
         }
         return [
             (name, machine)
             for name, listing in sorted(self.carrier.listings.items())
             for machine in listing.machines
-            if machine.state is not MachineState.ENDED and (name, machine.ref) not in refs
+            if machine.state is not MachineState.ENDED
+            and stood_for.isdisjoint(((name, machine.ref), (name, machine.token)))
         ]
 
     async def close(self) -> None:
@@ -144,17 +165,17 @@ class Provisioner:
     async def _tell(self) -> None:
         """Tell the core what may be brought up."""
         for name, provider in self._providers.items():
-            if name not in self._offers and provider.provisioner is not None:
-                self._offers[name] = await asyncio.to_thread(provider.catalog)
+            if name not in self._known and provider.provisioner is not None:
+                self._known[name] = await asyncio.to_thread(self.catalogs.load, provider)
+                if name in self.catalogs.problems:
+                    log.warning("stored offers passed over", provider=name, reason=self.catalogs.problems[name])
         usable = frozenset(
             name
             for name, check in self.checks.items()
             if check.usable and self._providers[name].provisioner is not None
         )
-        barred = tuple((name, "; ".join(check.problems)) for name, check in self.checks.items() if not check.usable)
-        offers = tuple(offer for known, _ in self._offers.values() for offer in known)
-        source = "; ".join(dict.fromkeys(source for _, source in self._offers.values()))
-        catalog = Catalog(offers, usable, barred, self._shell.clock.now(), source)
+        barred = {name: "; ".join(check.problems) for name, check in self.checks.items() if not check.usable}
+        catalog = merged(self._known, usable, barred)
         self._shell.loop.post(CatalogKnown(catalog))
         await self._shell.loop.settled()
 

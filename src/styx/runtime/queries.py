@@ -7,8 +7,9 @@ that says RUNNING of a job that memory no longer holds was overtaken by the job'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from styx.core.budget import spent
 from styx.core.spec import TaskSpec
 from styx.core.states import JobState, TaskState
 from styx.core.world import Task
@@ -30,10 +31,13 @@ _BREATH = 200  # views built between two turns of the event loop
 
 
 class Queries:
-    def __init__(self, loop: Loop, store: Store, refs: Refs) -> None:
+    """`now` is in milliseconds since the epoch."""
+
+    def __init__(self, loop: Loop, store: Store, refs: Refs, now: Callable[[], int]) -> None:
         self._loop = loop
         self._store = store
         self._refs = refs
+        self._now = now
 
     async def job(self, text: str) -> JobView:
         ref = await self._refs.job(text)
@@ -47,8 +51,11 @@ class Queries:
                 graph.append(task_view(task, row.spec.name, self._live(task)))
                 if not count % _BREATH:
                     await asyncio.sleep(0)
+        charged = await self._store.cost(row.job)
         row = await self._current(row)
-        return job_view(row, self._loop.engine.world.jobs.get(row.job), graph)
+        live = self._loop.engine.world.jobs.get(row.job)
+        cost = charged if live is None else spent(self._loop.engine.world, live, self._now())
+        return job_view(row, live, graph, cost)
 
     async def jobs(self, *, limit: int, cursor: str, status: str, name: str) -> tuple[list[JobView], str]:
         state = _job_state(status)

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from styx.core.ids import element_text, join, text
+from styx.core.offers import MICROS
 from styx.core.resources import Resources
 from styx.core.spec import Priority, TaskSpec
 from styx.core.states import JobState, NodeState, Outcome, TaskState
@@ -27,6 +28,7 @@ __all__ = [
     "element_views",
     "job_result",
     "job_view",
+    "node_state",
     "resources_view",
     "task_view",
 ]
@@ -76,8 +78,8 @@ def attempt_view(row: AttemptRow, nodes: Mapping[int, str]) -> AttemptView:
     )
 
 
-def job_view(row: JobRow, live: Job | None = None, graph: Sequence[TaskView] = ()) -> JobView:
-    """A job; `live` is what the world holds of it, `graph` its tasks where they are asked for."""
+def job_view(row: JobRow, live: Job | None = None, graph: Sequence[TaskView] = (), cost: int = 0) -> JobView:
+    """A job; `live` is what the world holds of it, `graph` its tasks where they are asked for, and `cost` its micros."""
     state = row.state
     if live is not None:
         state = JobState.CANCELLING if live.cancelling else JobState.RUNNING
@@ -95,6 +97,8 @@ def job_view(row: JobRow, live: Job | None = None, graph: Sequence[TaskView] = (
         reason=row.reason if live is None else live.cancel_reason,
         single=row.spec.single,
         graph=list(graph),
+        cost=cost / MICROS,
+        budget=row.spec.budget / MICROS,
     )
 
 
@@ -166,7 +170,7 @@ def agent_view(node: Node, beat: Heartbeat | None, *, seen: float) -> AgentView:
     return AgentView(
         agent_id=node.agent,
         name=node.name,
-        state=_node_state(node),
+        state=node_state(node),
         host=node.host,
         version=node.version,
         capacity=resources_view(node.capacity),
@@ -277,7 +281,7 @@ def _counts(row: TaskRow, live: Task | None) -> Sequence[int]:
     return [row.spec.size] + [0] * (len(TaskState) - 1)
 
 
-def _node_state(node: Node) -> str:
+def node_state(node: Node) -> str:
     if node.lost:
         return "LOST"
     if node.state != NodeState.UP:
