@@ -99,8 +99,14 @@ class Offering:
         """Why an offer that could be used cannot be had now, as it is in this moment; "" when it can."""
         refusals = dict(self._shell.engine.world.refusals)
         now = self._shell.clock.now()
+        provisioner = self._shell.provisioner
+        runs = provisioner.architectures if provisioner is not None else frozenset()
 
         def why(offer: Offer) -> str:
+            if offer.arch not in runs:
+                return (
+                    f"no archive for {offer.arch} machines is on the server: styx bootstrap fetch --arch {offer.arch}"
+                )
             found = refused(refusals, offer, now) if refusals else None
             return "" if found is None else why_refused(found.detail, found.until - now)
 
@@ -142,7 +148,7 @@ class Offering:
     @asynccontextmanager
     async def _providers(self) -> AsyncIterator[tuple[Mapping[str, Provider], Mapping[str, Provider]]]:
         """Those in the settings, and the others that are installed, as they are without settings."""
-        from styx.providers.registry import available, make_all
+        from styx.providers.registry import FOR_TESTS, available, make_all
 
         provisioner = self._shell.provisioner
         context = Context(self.home or Path(os.devnull), os.environ, self._shell.clock.now, asyncio.sleep)
@@ -155,7 +161,7 @@ class Offering:
                 made += own.values()
             others: dict[str, Provider] = {}
             for name in available():
-                if name not in own:
+                if name not in own and name not in FOR_TESTS:
                     try:
                         others |= make_all({name: {}}, context)
                     except SpecError:  # it says nothing without settings

@@ -20,6 +20,7 @@ __all__ = ["Orders"]
 JOIN_WITHIN = 86_400_000  # milliseconds that a machine has to boot and join
 IDLE, BUSY = 3_600, 86_400  # seconds without a word of a server, after which a machine ends itself
 _NOTICES = {"aws", "gcp"}
+_ARCHITECTURES = {"aarch64": "arm64"}
 
 Archives = Callable[[], Awaitable[tuple[tuple[str, str, str], ...]]]
 
@@ -73,6 +74,10 @@ class Orders:
             )
         )
         return Order(instance.token, self._cluster, offer, script, offer.resources.disk, instance.lifetime)
+
+    async def architectures(self) -> frozenset[str]:
+        """Of machines that would find an archive here to run their agent from, in the words of offers. Raises StyxError."""
+        return frozenset(_ARCHITECTURES.get(arch, arch) for _, arch, _ in await self._archives())
 
     async def _allow(self, token: str, secret: str) -> None:
         """Keep the join token: good for one agent, whose node is known by the instance's token as its pool."""

@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from styx.core.events import CatalogKnown, DownRequested
 from styx.core.offers import Catalog
-from styx.errors import NotFound
+from styx.errors import NotFound, StyxError
 from styx.providers.base import Check, Machine, MachineState, Provider, Refused, Unsure
 from styx.providers.catalogs import FOLDER, Catalogs, Known, merged
 from styx.runtime.orders import Archives, Orders
@@ -40,6 +42,8 @@ class Provisioner:
         self._orders = orders
         self.catalogs = Catalogs(home / FOLDER)
         self._known: dict[str, Known] = {}
+        self.catalog = Catalog()  # everything that is known; the core is told of what machines could run an agent on
+        self.architectures: frozenset[str] = frozenset()  # for which there is an archive to run the agent from
         self.checks: dict[str, Check] = {}
         self.carrier = Provisioning(
             providers,
@@ -77,10 +81,6 @@ class Provisioner:
     def providers(self) -> Mapping[str, Provider]:
         """By name, those that stand in the settings."""
         return self._providers
-
-    @property
-    def catalog(self) -> Catalog:
-        return self._shell.engine.places.catalog
 
     async def check(self) -> dict[str, Check]:
         """Whether each provider can be used, all asked side by side."""
@@ -175,8 +175,15 @@ class Provisioner:
             if check.usable and self._providers[name].provisioner is not None
         )
         barred = {name: "; ".join(check.problems) for name, check in self.checks.items() if not check.usable}
-        catalog = merged(self._known, usable, barred)
-        self._shell.loop.post(CatalogKnown(catalog))
+        self.catalog = merged(self._known, usable, barred)
+        if usable:
+            try:
+                self.architectures = await self._orders.architectures()
+            except StyxError as error:
+                log.warning("nothing can be brought up", reason=error.message)
+                self.architectures = frozenset()
+        offers = tuple(offer for offer in self.catalog.offers if offer.arch in self.architectures)
+        self._shell.loop.post(CatalogKnown(msgspec.structs.replace(self.catalog, offers=offers)))
         await self._shell.loop.settled()
 
     async def _keep_looking(self) -> None:
