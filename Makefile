@@ -56,8 +56,8 @@ format: $(VENV)/.check ## let ruff put the layout right
 mutants: $(VENV)/.check ## seeded faults against the ordinary tests
 	$(BIN)/python tests/mutants/run.py
 
-bench: $(VENV)/.installed ## every benchmark against its floor and the installed peers; table and charts for the README (15 minutes)
-	@$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.installed ## every benchmark, its floor, the installed peers; table and charts for the README (ONLY=compared, peers, scale or names)
+	@$(BIN)/python benchmarks/run.py $(ONLY)
 
 bench-quick: $(VENV)/.installed ## the same with a tenth of the work, into benchmarks/quick/
 	@$(BIN)/python benchmarks/run.py --quick

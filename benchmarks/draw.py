@@ -54,11 +54,11 @@ def chart(questions: dict[str, Document], peers: dict[str, Document]) -> str:
         _bars(work, ours[key], _theirs(key, peers)) for key, work in WORKS.items() if work.charted and key in ours
     ]
     head = [
-        _swatch(GAP, STYX, "Styx, durable"),
-        _swatch(GAP + 120, PEER, "peers, none of them durable"),
-        _swatch(GAP + 330, FLOOR, "floor: the least that Python can do it with here"),
-        f'<line x1="{GAP + 655}" x2="{GAP + 655}" y1="14" y2="28" stroke="{INK}" stroke-width="2"/>',
-        text(GAP + 662, 25, "target"),
+        _swatch(GAP, STYX, "Styx, each task on disk"),
+        _swatch(GAP + 185, PEER, "peers, in memory"),
+        _swatch(GAP + 335, FLOOR, "floor: the least that Python can do it with here"),
+        f'<line x1="{GAP + 660}" x2="{GAP + 660}" y1="14" y2="28" stroke="{INK}" stroke-width="2"/>',
+        text(GAP + 667, 25, "target"),
     ]
     return columns(panels, head, 48)
 

@@ -1,10 +1,10 @@
-"""Ask all questions, then the peers, one at a time, and write what came of it.
+"""Ask all questions and the peers, one at a time, and write what came of it.
 
     python benchmarks/run.py [--quick] [--rounds N] [--cores 0,1] [NAME...]
 
 Each answer is a document, results/NAME.json or results/peers/NAME.json, kept until a later run answers again; from all of them the
-tables, the charts and the README's section are drawn anew each time. What an earlier run measured is marked so. `--quick`
-does a tenth of the work and writes beside the results, into quick/, which is not kept.
+tables, the charts and the README's section are drawn anew each time. What lies hours back is marked so; a NAME may be
+a group: compared, peers, scale. `--quick` does a tenth of the work and writes beside the results, into quick/, which is not kept.
 
 Everything runs on the same two cores: the first two that this process may use, unless `--cores` names others.
 """
@@ -39,8 +39,8 @@ class Question(NamedTuple):
     limit: float = LIMIT
 
 
-# All of them, in the order of the long table. A new question needs a line here and nothing else.
-QUESTIONS = (
+# All questions. A new one needs a line in one of the two and nothing else.
+COMPARED = (  # with floors, and most with peers
     Question("commandline", 3),
     Question("start", 3),
     Question("memory", 2),
@@ -50,17 +50,25 @@ QUESTIONS = (
     Question("dag", 5),
     Question("chain", 5),
     Question("submit", 3),
-    Question("placement", 1),
+    Question("install", 1),
+)
+SCALE = (  # how the cost of one grows with their number
+    Question("placement", 3),
     Question("queued", 1),
     Question("recovery", 1),
     Question("drain", 1, limit=600),
     Question("running", 1),
     Question("agents", 1, limit=420),
     Question("logs", 3),
-    Question("install", 1),
 )
+QUESTIONS = (*COMPARED, *SCALE)
+GROUPS = {  # in this order: what is held against one another is measured close together
+    "compared": tuple(question.name for question in COMPARED),
+    "peers": tuple(PEERS),
+    "scale": tuple(question.name for question in SCALE),
+}
 ROUNDS, SECONDS = 3, 25.0  # of each work of a peer: a second round if one ends within that time, a third if all do
-NAMES = (*(question.name for question in QUESTIONS), *PEERS)
+NAMES = tuple(name for group in GROUPS.values() for name in group)
 
 
 def answer(command: list[str | Path], environment: dict[str, str], limit: float) -> tuple[bytes, str]:
@@ -127,12 +135,15 @@ def installed(name: str) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; or a group: {', '.join(GROUPS)} (all)"
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, twice, into quick/")
     parser.add_argument("--rounds", type=int, default=0, help="of everything (as its line in QUESTIONS says)")
     parser.add_argument("--cores", default=",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:SLOTS]))
     parser.add_argument("--draw", action="store_true", help="measure nothing, draw what lies there")
     given = parser.parse_args()
+    given.names = [name for word in given.names for name in GROUPS.get(word, (word,))]
     unknown = [name for name in given.names if name not in NAMES]
     if unknown:
         parser.error(f"no such question or peer: {', '.join(unknown)}; there are {', '.join(NAMES)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
@@ -12,6 +13,7 @@ __all__ = ["beyond", "comparison", "everything", "number", "reached", "work_figu
 
 Document = dict[str, Any]
 EARLIER = "†"
+TOGETHER = timedelta(hours=2)  # what lies so far apart still counts as one run, whose parts were asked for one by one
 
 
 def number(value: float) -> str:
@@ -54,8 +56,7 @@ def comparison(questions: dict[str, Document], peers: dict[str, Document]) -> st
     newest = max(document["when"] for document in documents)
     columns = {key: {figure["work"]: figure for figure in document["figures"]} for key, document in peers.items()}
     heads = [
-        title + (f" {EARLIER}" if peers.get(key, {}).get("when", newest) != newest else "")
-        for key, title in PEERS.items()
+        title + (f" {EARLIER}" if key in peers and _earlier(peers[key], newest) else "") for key, title in PEERS.items()
     ]
     lines = [
         f"| best (median) | {' | '.join(heads)} | floor | Styx | target | |",
@@ -68,6 +69,10 @@ def comparison(questions: dict[str, Document], peers: dict[str, Document]) -> st
         cells += [number(floor) if floor is not None else "-", *_styx(figures, newest)]
         lines.append(f"| {work.title}, {work.unit} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _machine(documents, newest), "", *_legend(peers), ""])
+
+
+def _earlier(document: Document, newest: str) -> bool:
+    return datetime.fromisoformat(newest) - datetime.fromisoformat(document["when"]) > TOGETHER
 
 
 def _cell(figure: Document | None) -> str:
@@ -83,7 +88,7 @@ def _styx(figures: list[Document], newest: str) -> list[str]:
         return ["-", "", ""]
     figure = figures[0]
     cell = f"**{number(figure['best'])}** ({number(figure['median'])})"
-    if figure["when"] != newest:
+    if _earlier(figure, newest):
         cell += f" {EARLIER}"
     if "target" not in figure:
         return [cell, "", ""]
@@ -100,7 +105,7 @@ def _machine(documents: list[Document], newest: str) -> str:
         f"two slots each, one after the other on the same cores. The slowest run of a fixed piece of Python took {min(noises):.1f} to "
         f"{max(noises):.1f} times the fastest: 1.0 is a machine that nobody else uses."
     )
-    if any(document["when"] != newest for document in documents):
+    if any(_earlier(document, newest) for document in documents):
         text += f" {EARLIER}: from an earlier run."
     return text
 
