@@ -200,14 +200,19 @@ class RunOrder(msgspec.Struct, frozen=True):
     archive: str = ""
     archive_url: str = ""
     archive_token: str = ""
+    archive_ca: str = ""  # certificates (PEM) to check `archive_url` against, empty: those that everybody knows
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An attempt that a runner finds it has, after a restart of the server: state 0 waiting, 1 running, 2 ended."""
+    """An attempt that a runner finds it has, after a restart of the server: state 0 waiting, 1 running, 2 ended. It brings back what
+    its order had said and only the place still knows: what it takes of the capacity, and the values to strike out of its output."""
 
     attempt: int
     state: int
     ran: int = 0  # milliseconds since its start
+    resources: Resources = Resources(0)
+    secrets: tuple[Secret, ...] = ()
+    grace: float = 10.0  # seconds between the polite and the other end
 
 
 class Sink(Protocol):
@@ -217,7 +222,12 @@ class Sink(Protocol):
     def started(self, attempt: int) -> None: ...
 
     def output(self, attempt: int, stream: int, offset: int, data: bytes) -> None:
-        """`offset` counts the bytes of that stream before these. A gap that cannot be filled is marked in words in the data."""
+        """`offset` counts the bytes of that stream before these. A gap that cannot be filled is marked in words in the data. What was
+        told before may be told again with the same offsets; after a restart of the server all of it is, from the first byte."""
+        ...
+
+    async def room(self, attempt: int) -> None:
+        """Returns when there is room for more output of this attempt. Who reads much waits here before each read."""
         ...
 
     def ended(self, ending: AttemptEnding) -> None:
@@ -240,6 +250,17 @@ class Runner(Protocol):
     @property
     def labels(self) -> tuple[tuple[str, str], ...]:
         """Of its node. `("runs", "image")` for pods and `("runs", "function")` for functions keep ordinary tasks off it: see `core.fit`."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many attempts it may be given at once, whatever they ask for; 0: as many as fit."""
+        ...
+
+    @property
+    def adopts(self) -> bool:
+        """Whether `open` finds all that was given to it before. What it does not find then never came to it, and may be given again;
+        else whatever it had is lost with the server."""
         ...
 
     async def open(self, cluster: str, sink: Sink) -> list[Found]:

@@ -55,12 +55,17 @@ class Plane:
         self._submissions = Submissions(loop, store, clock, shell.secrets)
         self._wishes = Wishes(loop, store, self._refs, shell.results)
         self.offering = Offering(shell)
-        self._planning = Planning(loop, clock, self._refs, self._queries, self._submissions, self.offering)
+        self._planning = Planning(
+            loop, clock, self._refs, self._queries, self._submissions, self.offering, self._waiting
+        )
         self._instances = Instances(shell)
         self._costs = Costs(shell, self._refs, self._queries)
         self._logs = Logs(loop, store, self._refs, shell.output, shell.feeds)
         self._tokens = Tokens(store, clock)
         self._upkeep = Upkeep(shell, version)
+
+    def _waiting(self, attempt: int) -> str:
+        return self.shell.runners.waiting_reason(attempt) if self.shell.runners is not None else ""
 
     async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
         if self.archives is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from styx.core.capacity import known_places, misfit
 from styx.core.explain import explain
 from styx.core.graph import levels
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import TaskState
-from styx.core.world import Job, Node
+from styx.core.world import Job, Node, Task
 from styx.errors import NotFound
 from styx.protocol.http import PlannedTask, PlanView, TaskView, Why
 from styx.runtime.clock import Clock
@@ -34,8 +35,17 @@ _WAITING = (
 
 class Planning:
     def __init__(
-        self, loop: Loop, clock: Clock, refs: Refs, queries: Queries, submissions: Submissions, offering: Offering
+        self,
+        loop: Loop,
+        clock: Clock,
+        refs: Refs,
+        queries: Queries,
+        submissions: Submissions,
+        offering: Offering,
+        waiting: Callable[[int], str] = lambda attempt: "",
     ) -> None:
+        """`waiting` says why a runner has not started an attempt that it was given."""
+        self._waiting = waiting
         self._loop = loop
         self._clock = clock
         self._refs = refs
@@ -100,12 +110,17 @@ class Planning:
             if state is None or not state.ended:
                 engine, now = self._loop.engine, self._clock.now()
                 reason = explain(engine.world, ref.job, ref.task, ref.index, now, engine.settings, engine.places)
+                evidence = [*reason.evidence, *self._of_runner(task, ref.index)]
                 name = task.spec.name
                 shown = state.name if state is not None else (await self._queries.task(ref.task_text)).status
-                return Why(
-                    ref.task_text, name, shown, reason.code, reason.reason, list(reason.evidence), list(reason.change)
-                )
+                return Why(ref.task_text, name, shown, reason.code, reason.reason, evidence, list(reason.change))
         return await self._ended(ref)
+
+    def _of_runner(self, task: Task, index: int) -> list[str]:
+        """What the place says that has it: of an array without an index, of the first element that has something to wait for."""
+        live = task.live or {}
+        serials = list(live.values()) if index < 0 and task.spec.array else [live.get(max(index, 0), 0)]
+        return [said for serial in serials if (said := self._waiting(serial))][:1]
 
     async def _ended(self, ref: Ref) -> Why:
         if ref.task >= 0:

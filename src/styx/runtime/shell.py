@@ -44,6 +44,7 @@ from styx.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from styx.runtime.provisioner import Provisioner
+    from styx.runtime.runners import Runners
 
 __all__ = ["Shell", "ShellSettings"]
 
@@ -96,6 +97,7 @@ class Shell:
         self.loop: Loop
         self.dispatch: Dispatch
         self.provisioner: Provisioner | None = None  # there when there are providers
+        self.runners: Runners | None = None
         self._tick: Handle | None = None
         self._running: asyncio.Task[None] | None = None
         self._regaining: asyncio.Task[None] | None = None
@@ -181,6 +183,8 @@ class Shell:
             if self._tick is not None:
                 self._tick.cancel()
             self.lag.stop()
+            if self.runners is not None:
+                self.runners.leave()
             self.hub.close(reason)
             await self._drain()
             await self.supervisor.close()

@@ -62,6 +62,9 @@ class _Attempt:
 class Functions:
     """The functions of one region; see `base.Runner`."""
 
+    at_once = 0
+    adopts = False
+
     def __init__(self, clients: Clients, region: str, concurrency: int, context: Context) -> None:
         self._clients = clients
         self._region = region
