@@ -42,6 +42,9 @@ test-deps: ## what the tests need of the system, where it can be installed
 		&& [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && apt-get install -y -q --no-install-recommends iproute2 iptables util-linux \
 		|| echo "the tests that need ip, iptables and unshare will be skipped" >&2; fi
+	@if ! PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && apt-get install -y -q --no-install-recommends openssh-server \
+		|| echo "the tests that need sshd will be skipped" >&2; fi
 
 check: $(VENV)/.check ## format, lint, types, imports
 	$(BIN)/ruff format --check .

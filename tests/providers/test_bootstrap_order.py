@@ -69,7 +69,7 @@ def test_it_fits_with_a_private_certificate_and_says_so_when_it_does_not() -> No
     "wrong",
     [
         {"end_command": 'echo "x"'}, {"end_command": "a\nb"}, {"server_url": "http://ä"}, {"join_token": 'a"b'}, {"token": "\\"},
-        {"archives": ()}, {"idle_seconds": 0}, {"busy_seconds": -1}, {"watch": "azure"},
+        {"archives": ()}, {"idle_seconds": 0}, {"busy_seconds": -1}, {"idle_seconds": 1 << 40}, {"watch": "azure"},
     ],
 )  # fmt: skip
 def test_an_order_that_no_machine_could_carry_out_is_refused(wrong: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ VERBS = {
     "retry": "Run again what did not succeed.",
     "why": "Say why a task is where it is, and what would change it.",
     "agents": "Show the agents that are connected.",
+    "nodes": "Show the places where tasks run; add machines of your own by SSH.",
     "stats": "Show figures about the server.",
     "token": "Make, list and revoke access tokens.",
     "backup": "Copy the database while everything goes on.",

@@ -143,6 +143,10 @@ class Channel:
         self._met = self._met or not isinstance(refusal, Unreachable)
         raise refusal
 
+    async def fetch(self, path: str, *, seconds: float) -> bytes:
+        """What is at a path, as it is."""
+        return await self._once("GET", path, None, None, {}, frozenset(), seconds)
+
     async def has(self, path: str) -> bool:
         """Whether there is something at a path. Whatever else may be wrong is said by who asks for more than HEAD, which has no words."""
         import aiohttp

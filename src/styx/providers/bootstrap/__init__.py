@@ -23,12 +23,15 @@ import msgspec
 
 from styx.errors import UsageError
 
-__all__ = ["LIMIT", "SHUTDOWN", "BootstrapOrder", "certificates", "user_data"]
+__all__ = ["LIMIT", "SHUTDOWN", "BootstrapOrder", "certificates", "order_of", "user_data"]
 
 LIMIT = 16 << 10
 """Bytes of user data that EC2 takes; the others take more."""
 SHUTDOWN = "shutdown -h now"
 
+_LONGEST = 10 * 365 * 86_400  # seconds that the agent's options take
+
+_MARK = "cat >\"$ROOT/order.new\" <<'END_OF_STYX'"
 _PLAIN = re.compile(
     r"[ -!#-\[\]-~]*"
 )  # printable ASCII without quotes and backslashes: the shell reads it without a parser
@@ -63,8 +66,10 @@ def user_data(order: BootstrapOrder) -> str:
             raise UsageError(f"{name} may hold no quotes, backslashes or characters beyond ASCII")
     if not order.archives:
         raise UsageError("there is no archive for any Python", hint="styx bootstrap fetch --python 3.12 --arch x86_64")
-    if order.idle_seconds <= 0 or order.busy_seconds <= 0:
-        raise UsageError("a machine that hears from no server must end itself after some time above 0 s")
+    if not 0 < order.idle_seconds <= _LONGEST or not 0 < order.busy_seconds <= _LONGEST:
+        raise UsageError(
+            "a machine that hears from no server must end itself after more than 0 s, and within ten years"
+        )
     if order.watch not in {"", "aws", "gcp"}:
         raise UsageError(f"there is no notice of preemption of {order.watch!r}", hint="aws, gcp, or nothing")
     plain = msgspec.structs.replace(order, ca=certificates(order.ca)) if order.ca else order
@@ -76,6 +81,15 @@ def user_data(order: BootstrapOrder) -> str:
             hint="give only the certificate that signs the server's, and fewer labels",
         )
     return text
+
+
+def order_of(script: str) -> BootstrapOrder:
+    """The order that a script carries. Raises UsageError when it carries none."""
+    _, found, rest = script.partition(f"{_MARK}\n")
+    try:
+        return msgspec.json.decode(base64.b64decode(rest.partition("END_OF_STYX")[0]), type=BootstrapOrder)
+    except (ValueError, msgspec.MsgspecError):
+        raise UsageError("the start-up script carries no order" if found else "this is no start-up script") from None
 
 
 def certificates(pem: str) -> str:

@@ -7,7 +7,8 @@ ROOT=${STYX_BOOT_FOLDER:-/var/lib/styx}
 mkdir -p "$ROOT" || exit 1
 cat >"$ROOT/boot.new" <<'END_OF_STYX'
 #!/bin/sh
-# boot start | stop | run. `run` is the loop that keeps the agent alive and watches the dead-man's switch.
+# boot start | stop | end | run. `run` is the loop that keeps the agent alive and watches the dead-man's switch. `stop` lets programs
+# end, `end` does not. A file `end` beside this holds another command than the order's for what ends the machine.
 umask 077
 ROOT=$(cd "${0%/*}" && pwd) || exit 1
 HOME=${HOME:-/root}
@@ -18,6 +19,7 @@ PAUSE=${STYX_BOOT_PAUSE:-1}
 say() { echo "styx: $*"; }
 number() { sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p" "$ROOT/order.json"; }
 words() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$ROOT/order.json"; }
+end_command() { if [ -f "$ROOT/end" ]; then cat "$ROOT/end"; else words end_command; fi; }
 uptime_now() { read -r NOW REST </proc/uptime; NOW=${NOW%%.*}; } # a clock that nobody sets, and that runs through suspend
 alive() { read -r PID 2>/dev/null <"$ROOT/pid" && kill -0 "$PID" 2>/dev/null && grep -q "$ROOT/boot" "/proc/$PID/cmdline" 2>/dev/null; }
 
@@ -111,7 +113,10 @@ for key, value in order["labels"]:
     words += ["--label", key + "=" + value]
 words += ["--end-machine-after-idle", str(order["idle_seconds"]) + "s"]
 words += ["--end-machine-after-busy", str(order["busy_seconds"]) + "s"]
-words += ["--end-command", order["end_command"], "--contact-file", root + "/contact"]
+end = order["end_command"]
+if os.path.exists(root + "/end"):
+    end = open(root + "/end").read().strip()
+words += ["--end-command", end, "--contact-file", root + "/contact"]
 if order["cpus"]:
     words += ["--cpus", str(order["cpus"]) + "m"]
 if order["memory"]:
@@ -155,7 +160,7 @@ end_if_forgotten() { # `contact` says when a server was last heard, and how many
   if [ "$NOW" -lt "$ENDS_AGAIN" ]; then return; fi
   ENDS_AGAIN=$((NOW + 60))
   say "no server was heard for $((NOW - HEARD)) s, with $RUNNING programs running: this machine ends itself"
-  sh -c "$(words end_command)"
+  sh -c "$(end_command)"
 }
 
 # An agent that ended well was told to go: it is not started again, and the switch alone stays.
@@ -185,10 +190,22 @@ keep() {
   done
 }
 
+# The agent and its owner, by the folders in their command lines; programs are ended by their owner.
+tell_all() {
+  FOUND=
+  for DIR in /proc/[0-9]*; do
+    if tr '\0' ' ' 2>/dev/null <"$DIR/cmdline" | grep -qF -e "$ROOT/app/" -e "$ROOT/home/"; then
+      FOUND=1
+      kill "-$1" "${DIR#/proc/}" 2>/dev/null
+    fi
+  done
+}
+
 case ${1:-start} in
 start)
   if alive; then say "runs already, as process $PID"; exit 0; fi
   write_out || exit 1
+  rm -f "$ROOT/ended"
   uptime_now
   echo "$NOW 0" >"$ROOT/contact"
   if [ "$(id -u)" = 0 ] && [ -d "${STYX_BOOT_EACH:-/var/lib/cloud/scripts/per-boot}" ]; then
@@ -204,6 +221,15 @@ stop)
   if ! alive; then say "does not run"; exit 0; fi
   kill -TERM "$PID"
   while alive; do sleep "$PAUSE"; done
+  ;;
+end)
+  if alive; then kill -KILL "$PID"; fi
+  for SIGNAL in TERM TERM 0 0 0 0 0 0 0 0 0 0 0 0 0 0 KILL; do
+    tell_all "$SIGNAL"
+    [ -n "$FOUND" ] || break
+    sleep "$PAUSE"
+  done
+  : >"$ROOT/ended"
   ;;
 run)
   echo $$ >"$ROOT/pid"
