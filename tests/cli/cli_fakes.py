@@ -27,6 +27,17 @@ from styx.protocol.http import (
     TokenView,
     Why,
 )
+from styx.protocol.places import (
+    CheckView,
+    CostView,
+    InstanceView,
+    JobCost,
+    MachineCost,
+    OffersQuery,
+    OffersView,
+    OfferView,
+    RefreshView,
+)
 
 JOB = "01890000-0000-7000-8000-0000000000aa"
 TASK = "01890000-0000-7000-8000-0000000000bb"
@@ -62,6 +73,8 @@ class FakeVerbs:
         self.ended = asyncio.Event()
         self.ended.set()
         self.again = False
+        self.planned: PlanView | None = None
+        self.machines: list[InstanceView] = []
 
     async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Any = None) -> Created:
         if self.error is not None:
@@ -70,9 +83,12 @@ class FakeVerbs:
         self.asked.append(("submit", key))
         return Created(JOB, spec.name, "RUNNING", TASK if spec.single else "", self.again)
 
-    async def plan(self, spec: JobSpec) -> PlanView:
+    async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
         if self.error is not None:
             raise self.error
+        if self.planned is not None:
+            self.asked.append(("plan", offers, usable))
+            return self.planned
         tasks = [
             PlannedTask(t.name, list(t.needs), t.array, ResourcesView(), level, ["a"])
             for level, t in enumerate(spec.tasks)
@@ -123,6 +139,38 @@ class FakeVerbs:
     async def agents(self) -> list[AgentView]:
         some, most = ResourcesView(1.5, 4 * 10**9), ResourcesView(2, 8 * 10**9, 0, {"A100": 1})
         return [AgentView("id-a", "a", "UP", "h", "0.1", most, some, {"zone": "b"}, 1, 0, 0.25, 10**9, 0.5, 1.0)]
+
+    async def instances(self, *, gone: bool = False) -> list[InstanceView]:
+        self.asked.append(("instances", gone))
+        return self.machines
+
+    async def down(self, ids: Any = (), *, everything: bool = False, orphans: bool = False, force: bool = False) -> int:
+        self.asked.append(("down", tuple(ids), everything, orphans, force))
+        return len(ids) or len(self.machines)
+
+    async def offers(self, query: OffersQuery | None = None) -> OffersView:
+        self.asked.append(("offers", query))
+        items = [
+            OfferView("aws", "r", "ra", "p4d", True, 6.5, 96.0, 10**12, {"A100": 8}, why="no credentials"),
+            OfferView("gcp", "s", "", "a2", False, 0.5, 12.0, 8 * 10**10, arch="arm64"),
+        ]
+        return OffersView(items, 2, 9, 86_400.0, "aws: made up", ["gcp"], {"aws": "no credentials"})
+
+    async def refresh_offers(self) -> list[RefreshView]:
+        self.asked.append(("refresh",))
+        return [RefreshView("aws", 1_234), RefreshView("gcp", 0, "the credentials are not valid")]
+
+    async def check(self) -> list[CheckView]:
+        return [
+            CheckView("aws", True, True, "arn:aws:iam::1:user/me", [], [], 0.1),
+            CheckView("gcp", False, True, "", ["the credentials are not valid"], ["gcloud auth login"], 0.1),
+            CheckView("other", False, False, "", ["[providers.other] is not in styx.toml"], [], 0.1),
+        ]
+
+    async def cost(self, job: str = "") -> CostView:
+        self.asked.append(("cost", job))
+        machine = MachineCost("7", "r/i-1", "aws", "ra", "p4d", True, 6.5, "UP", 1.25)
+        return CostView(1.5, 6.5, [JobCost(JOB, "train", "RUNNING", 1.25, 20.0)], [machine])
 
     async def health(self) -> Health:
         return Health("healthy", "0.1.0", "x", 1.0)

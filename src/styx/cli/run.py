@@ -25,35 +25,45 @@ EMBEDDED = "no server: running embedded, in this process; programs end with it"
 @job_options
 @click.option("-d", "--detach", is_flag=True, help="Print the id and return at once; needs a server.")
 @click.option("--key", metavar="KEY", default="", help="The same key with the same job submits it once only.")
+@click.option("-y", "--yes", is_flag=True, help="Agree to what is brought up for it and costs money, without asking.")
 @format_option
 @server_option
 @click.argument("words", metavar="COMMAND [ARG]... | FILE.yaml", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def command(app: App, /, words: tuple[str, ...], detach: bool, key: str, **options: Any) -> int:
+def command(app: App, /, words: tuple[str, ...], detach: bool, key: str, yes: bool, **options: Any) -> int:
     """Run a command, or the DAG of tasks in a task file, follow its output, and exit with its exit code.
 
     The first word that is no option begins the command; `--` may stand before it. Without a server it runs here, in this
-    process. Ctrl-C cancels the job and waits for its end; a second one leaves at once.
+    process. Ctrl-C cancels the job and waits for its end; a second one leaves at once. When machines would be brought up for it that
+    cost money, they are shown first, and nothing is spent before you agree.
 
     \b
     styx run echo hello
     styx run --cpus 2 --memory 4GB -- python train.py --epochs 3
     styx run -d wordcount.yaml
     """
+    from styx.cli.agreeing import Priced, agree
     from styx.protocol.secrets import gathered
 
     spec = spec_from(words, options)
     secrets = gathered(spec) if spec.secrets else {}
-    return app.run(_run(app, spec, secrets, detach, key))
+    try:
+        return app.run(_run(app, spec, secrets, detach, key, yes))
+    except Priced as priced:
+        agree(priced.plan, spec.budget)
+    return app.run(_run(app, spec, secrets, detach, key, True))
 
 
-async def _run(app: App, spec: JobSpec, secrets: dict[str, str], detach: bool, key: str) -> int:
+async def _run(app: App, spec: JobSpec, secrets: dict[str, str], detach: bool, key: str, agreed: bool) -> int:
+    from styx.cli.agreeing import price
     from styx.cli.emit import note
     from styx.cli.places import server
     from styx.errors import Unreachable
 
     if app.address():
         async with server(app) as verbs:
+            if not agreed:
+                await price(verbs, spec)
             created = await verbs.submit_spec(spec, key=key, secrets=secrets)
             if created.again:
                 note("this key had been used before; this is the job of that time")

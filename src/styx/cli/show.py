@@ -84,6 +84,7 @@ def job_text(job: JobView) -> str:
     lines.append(
         f"  tasks      {count(job.tasks, 'task')}, {count(job.elements, 'element')}: {counts_text(job.counts)}"
     )
+    lines += _money(job)
     if job.reason:
         lines.append(f"  reason     {visible(job.reason)}")
     rows = [_task_row(task) for task in job.graph]
@@ -120,6 +121,7 @@ def task_text(task: TaskView, *, job: JobView | None = None) -> str:
         lines.append(f"  started    {clock(task.started_at)}{_lasted(task)}")
     if task.array:
         lines.append(f"  elements   {task.array:,}: {counts_text(task.counts)}")
+    lines += _money(job)
     reason = task.reason or (job.reason if job is not None else "")
     if reason:
         lines.append(f"  reason     {visible(reason)}")
@@ -127,6 +129,14 @@ def task_text(task: TaskView, *, job: JobView | None = None) -> str:
     if task.attempts:
         text += "\n" + _attempts(task.attempts)
     return text
+
+
+def _money(job: JobView | None) -> list[str]:
+    if job is None or not (job.cost or job.budget):
+        return []
+    from styx.cli.prices import dollars
+
+    return [f"  cost       {dollars(job.cost)}" + (f" of a budget of {dollars(job.budget)}" if job.budget else "")]
 
 
 def _attempts(attempts: list[AttemptView]) -> str:
