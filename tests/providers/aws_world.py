@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
-from aws_proxy import AwsProxy, Faults
+from aws_proxy import X86_IMAGE, AwsProxy, Faults
 from moto_kit import moto_url
 
 from styx.providers.aws import make
@@ -49,6 +49,9 @@ class AwsWorld:
         self._client = aiohttp.ClientSession()
         async with self._client.post(f"{self.proxy.upstream}/moto-api/reset") as answer:
             assert answer.status == 200
+        for region in self.regions:  # moto takes its seconds for the first question of a kind
+            await self.ask(region, Action="DescribeImages", **{"ImageId.1": X86_IMAGE})
+            await self.ask(region, Action="DescribeVpcs")
         return self
 
     async def __aexit__(

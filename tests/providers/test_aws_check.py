@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aws_proxy import AwsProxy, Error, Held
+from aws_proxy import AwsProxy, Error, Fault, Gateway, Held, Lost
 from aws_world import AwsWorld, context
 
 from styx.providers.aws import make
@@ -144,12 +144,30 @@ def test_what_the_policy_does_not_allow_is_named() -> None:
         async with AwsWorld(("us-east-1",)) as world:
             await ready(world)
             world.faults.always(
-                "RunInstances", Error("UnauthorizedOperation", 403, "not authorized to perform: ec2:RunInstances")
+                "TryRunInstances", Error("UnauthorizedOperation", 403, "not authorized to perform: ec2:RunInstances")
             )
             said = await world.provider().check()
             assert not said.usable
             assert "ec2:RunInstances" in said.problems[0]
             assert "aws.md" in said.hints[0]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "fault", [Error("RequestLimitExceeded", 503), Gateway(), Lost()], ids=["throttled", "gateway", "lost"]
+)
+def test_what_passes_by_itself_is_told_and_keeps_nobody_from_trying(fault: Fault) -> None:
+    async def scenario() -> None:
+        async with AwsWorld() as world:
+            await ready(world)
+            world.faults.always("TryRunInstances", fault)
+            said = await world.provider().check()
+            assert said.usable
+            assert len(said.problems) == 2
+            world.faults.clear()
+            world.faults.always("GetCallerIdentity", fault)
+            assert not (await world.provider().check()).usable
 
     asyncio.run(scenario())
 
@@ -162,10 +180,10 @@ def test_what_gives_no_answer_is_named_in_time(monkeypatch: pytest.MonkeyPatch) 
         async with AwsWorld() as world:
             await ready(world)
             held = Held()
-            world.faults.always("DescribeInstances", held, region="us-west-2")
+            world.faults.always("TryDescribeInstances", held, region="us-west-2")
             said = await world.provider().check()
             held.release()
-            assert said.usable
-            assert said.problems == ("EC2 in us-west-2 gave no answer within 4 seconds",)
+            assert "EC2 in us-west-2 gave no answer within 4 seconds" in said.problems
+            assert said.usable == bool(said.identity), "one that is merely slow has not said no"
 
     asyncio.run(scenario())
