@@ -18,6 +18,7 @@ VERBS = {
     "retry": "Run again what did not succeed.",
     "why": "Say why a task is where it is, and what would change it.",
     "agents": "Show the agents that are connected.",
+    "nodes": "Show the places where tasks run; add machines of your own by SSH.",
     "instances": "Show the machines that were brought up, and what the clouds say of them.",
     "down": "End machines that were brought up.",
     "offers": "Show what could be brought up, and for how much.",
