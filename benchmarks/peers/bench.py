@@ -40,7 +40,6 @@ class Peer:
         self.handicaps = list(handicaps)
         self._figures: list[Figure] = []
         self._absent: dict[str, str] = {}
-        self._now = ""
         parser = argparse.ArgumentParser(description=f"{key}: the works of works.py")
         parser.add_argument("--rounds", type=int, default=3)
         parser.add_argument(
@@ -66,8 +65,10 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if error is not None and self._now:
-            self._absent[self._now] = "the time was spent" if kind is SystemExit else f"failed: {kind.__name__}"
+        if kind is not None:
+            why = "the time was spent" if kind is SystemExit else f"ended with {kind.__name__}"
+            done = {figure.work for figure in self._figures} | set(self._absent)
+            self.absent(" ".join(work for work in WORKS if work not in done), why)
         found = document(lambda: self._figures)
         named = {"peer": self.key, "version": self.version, "handicaps": self.handicaps, "absent": self._absent}
         options = {"rounds": self._options.rounds, "scale": self._options.scale}
@@ -90,7 +91,6 @@ class Peer:
 
         `most` is how much of it is done at most, where the full amount would take minutes; the `note` should say so. `notes` tells several apart."""
         keys = works.split()
-        self._now = keys[0]
         count = WORKS[keys[0]].count
         if count > 1:
             count = max(20, round(min(count, most or count) * self._options.scale))
@@ -112,7 +112,6 @@ class Peer:
             self._figures.append(
                 Figure(work.title, work.unit, column, less=work.less, note=(notes or {}).get(key, note), work=key)
             )
-        self._now = ""
 
     def absent(self, works: str, why: str) -> None:
         """What it cannot do, or what would mean nothing."""

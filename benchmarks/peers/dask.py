@@ -158,6 +158,9 @@ def main() -> None:
         "`worker-saturation` is set to inf, so that work is sent ahead",
         "nothing is durable; a task is a Python function, a process is `subprocess.call` in it, its output thrown away",
     ) as peer:
+        peer.absent("array", "it has no arrays")
+        peer.absent("healthy", "it has no such answer to wait for")
+        peer.absent("help whole", "not a plane for commands")
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         with cluster() as (client, _):
             alike(client, nothing, 1_000)
@@ -174,9 +177,6 @@ def main() -> None:
         peer.measure(
             "first", lambda _: first(), note="its scheduler in the caller's process, one worker of two threads"
         )
-        peer.absent("array", "it has no arrays")
-        peer.absent("healthy", "it has no such answer to wait for")
-        peer.absent("help whole", "not a plane for commands")
 
 
 if __name__ == "__main__":

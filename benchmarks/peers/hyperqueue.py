@@ -125,6 +125,11 @@ def main() -> None:
         "its Python client asks for the end of a job once a second, so a last task says it through a pipe",
         "nothing is on disk when a submission is answered, and output is not kept",
     ) as peer:
+        peer.absent("nothing end-nothing", "its tasks are programs")
+        peer.absent("array", "its Python client has no arrays")
+        peer.absent("pss-worker", "the worker is in the server's process")
+        peer.absent("healthy", "it has no such answer to wait for")
+        peer.absent("help whole", "its wheel has no command line")
         end = End(peer.folder)
         with cluster(peer.folder) as (client, _):
 
@@ -159,11 +164,6 @@ def main() -> None:
             peer.measure("submit-p50 submit-p99", submissions, note="not durable")
         peer.measure("pss-server", lambda _: idle(peer.folder, end), note="its worker included: one process")
         peer.measure("first", lambda _: first(peer.folder, end))
-        peer.absent("nothing end-nothing", "its tasks are programs")
-        peer.absent("array", "its Python client has no arrays")
-        peer.absent("pss-worker", "the worker is in the server's process")
-        peer.absent("healthy", "it has no such answer to wait for")
-        peer.absent("help whole", "its wheel has no command line")
 
 
 if __name__ == "__main__":

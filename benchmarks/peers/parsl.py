@@ -118,6 +118,10 @@ def main() -> None:
         "nothing is durable; a task is a Python function, a process is `subprocess.call` in it, its output thrown away",
         "its scheduler is in the caller's process: what was submitted is there when the call returns",
     ) as peer:
+        peer.absent("array", "it has no arrays")
+        peer.absent("submit-p50 submit-p99", "a submission is a local call, nobody else has it then")
+        peer.absent("healthy", "it has no such answer to wait for")
+        peer.absent("help whole", "not a plane for commands")
         with cluster():
             peer.measure(
                 "pss-server pss-worker",
@@ -132,10 +136,6 @@ def main() -> None:
             peer.measure("end-process", lambda count: ends(true, count))
             peer.measure("end-nothing", lambda count: ends(nothing, count))
         peer.measure("first", lambda _: first())
-        peer.absent("array", "it has no arrays")
-        peer.absent("submit-p50 submit-p99", "a submission is a local call, nobody else has it then")
-        peer.absent("healthy", "it has no such answer to wait for")
-        peer.absent("help whole", "not a plane for commands")
         peer.measure("bulk", bulk, note="local")
 
 

@@ -113,6 +113,10 @@ def main() -> None:
         "nothing is durable; a task is a Python function, a process is `subprocess.call` in it, its output thrown away",
         "its driver owns the tasks: what it has submitted is in its own process when the call returns",
     ) as peer:
+        peer.absent("array", "it has no arrays")
+        peer.absent("submit-p50 submit-p99", "a submission is a local call, nobody else has it then")
+        peer.absent("healthy", "it has no such answer to wait for")
+        peer.absent("help whole", "not a plane for commands")
         with cluster(peer.folder):
             alike(nothing, 1_000)
             peer.measure(
@@ -131,10 +135,6 @@ def main() -> None:
             peer.measure("end-nothing", lambda count: ends(nothing, count))
         peer.measure("bulk", lambda count: bulk(peer.folder, count), note="local")
         peer.measure("first", lambda _: first(peer.folder))
-        peer.absent("array", "it has no arrays")
-        peer.absent("submit-p50 submit-p99", "a submission is a local call, nobody else has it then")
-        peer.absent("healthy", "it has no such answer to wait for")
-        peer.absent("help whole", "not a plane for commands")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def start(port: int) -> float:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until("its API server is healthy", lambda: healthy(port))
+    until("its API server is healthy", lambda: healthy(port), seconds=120)
     return (time.perf_counter() - begin) * 1_000
 
 
@@ -94,6 +94,9 @@ if __name__ == "__main__":
         version("skypilot"),
         "only its server's start and its command line are compared: its work is on clouds",
     ) as peer:
+        why = "not run: it brings up machines of a cloud for each"
+        peer.absent("processes nothing dag chain array bulk submit-p50 submit-p99", why)
+        peer.absent("end-process end-nothing first pss-worker", why)
         command("--help")  # the first start of all compiles what it imports
         peer.measure("help", lambda _: command("--help"))
         peer.measure("healthy pss-server", lambda _: served())
@@ -101,6 +104,3 @@ if __name__ == "__main__":
         start(running)
         dryrun()
         peer.measure("whole", lambda _: dryrun(), note="until it says that no cloud is set up; with one it does more")
-        why = "not run: it brings up machines of a cloud for each"
-        peer.absent("processes nothing dag chain array bulk submit-p50 submit-p99", why)
-        peer.absent("end-process end-nothing first pss-worker", why)
