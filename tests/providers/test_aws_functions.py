@@ -68,6 +68,9 @@ class Recorder:
         self._check(offset == len(so_far), "an offset that leaves a gap")
         self.written[attempt, stream] = so_far + data
 
+    async def room(self, attempt: int) -> None:
+        return
+
     def ended(self, ending: AttemptEnding) -> None:
         self._check(ending.attempt not in self.ends, "ended twice")
         self.ends[ending.attempt] = ending
@@ -215,10 +218,10 @@ def test_a_log_that_is_longer_than_the_tail_is_marked_as_a_gap() -> None:
         sink.ends.clear()
 
         before = len(sink.written[1, 2])
-        functions._tail(held, base64.b64encode(tail[-4_096:]).decode())
+        await functions._tail(held, base64.b64encode(tail[-4_096:]).decode())
         assert sink.written[1, 2][before:].startswith(b"[styx: only the end")
         before = len(sink.written[1, 2])
-        functions._tail(held, base64.b64encode(b"START RequestId: 1\nall of it\n").decode())
+        await functions._tail(held, base64.b64encode(b"START RequestId: 1\nall of it\n").decode())
         assert sink.written[1, 2][before:] == b"START RequestId: 1\nall of it\n"
 
     play(scenario)
@@ -286,34 +289,23 @@ def test_what_can_never_run_ends_as_a_command_that_is_not_there() -> None:
     play(scenario)
 
 
-def test_as_many_run_at_once_as_are_allowed(tmp_path: Path) -> None:
+def test_as_many_may_run_at_once_as_the_settings_say() -> None:
     async def scenario(functions: Functions, sink: Recorder, proxy: AwsProxy) -> None:
-        go = tmp_path / "go"
-        for attempt in (1, 2, 3):
-            await functions.start(order({"until": str(go)}, attempt))
-        await sink.until(lambda: len(sink.starts) == 2)
-        assert any("as many as it is allowed" in reason for reason in sink.reasons)
-        assert sum(call.action == "Invoke" for call in proxy.calls) == 2
-        go.touch()
-        for attempt in (1, 2, 3):
-            assert (await sink.end(attempt)).code == 0
-        assert functions.capacity.cpus == 2_000
+        assert functions.at_once == 7
+        assert not functions.adopts, "what it had in hand is lost with the server"
         assert ("runs", "function") in functions.labels
 
-    play(scenario, concurrency=2)
+    play(scenario, concurrency=7)
 
 
 def test_what_is_stopped_is_reported_when_the_function_has_returned_and_not_before(tmp_path: Path) -> None:
     async def scenario(functions: Functions, sink: Recorder, proxy: AwsProxy) -> None:
         go = tmp_path / "go"
         await functions.start(order({"until": str(go)}, 1))
-        await functions.start(order({}, 2))
         await sink.until(lambda: 1 in sink.starts)
         await functions.stop(1, 0.0)
         await functions.stop(1, 0.0)
-        await functions.stop(2, 0.0)
-        assert (await sink.end(2)).outcome is Outcome.KILLED
-        assert 2 not in sink.starts, "it waited for its turn"
+        assert "cannot be stopped" in sink.reasons[-1]
         assert 1 not in sink.ends
         go.touch()
         ending = await sink.end(1)
@@ -322,7 +314,7 @@ def test_what_is_stopped_is_reported_when_the_function_has_returned_and_not_befo
         await functions.stop(99, 0.0)
         assert sum(call.action == "Invoke" for call in proxy.calls) == 1
 
-    play(scenario, concurrency=1)
+    play(scenario)
 
 
 def test_what_was_stopped_while_it_was_throttled_ends_then() -> None:

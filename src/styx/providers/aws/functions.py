@@ -45,7 +45,7 @@ _AGAIN = {Kind.THROTTLED, Kind.CAPACITY, Kind.QUOTA, Kind.UNREACHABLE}
 
 
 class _Attempt:
-    """One that is not forgotten yet. `sent_at` 0: not known to have been taken."""
+    """One that is not forgotten yet. `in_flight` from when it is sent until it is refused; `sent_at` 0: not known to have been taken."""
 
     __slots__ = ("ending", "in_flight", "order", "sent_at", "stopped", "task", "written")
 
@@ -62,26 +62,30 @@ class _Attempt:
 class Functions:
     """The functions of one region; see `base.Runner`."""
 
-    at_once = 0
-    adopts = False
-
     def __init__(self, clients: Clients, region: str, concurrency: int, context: Context) -> None:
         self._clients = clients
         self._region = region
         self._context = context
         self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(max(1, concurrency))
         self._attempts: dict[int, _Attempt] = {}
         self._sink: Sink | None = None
 
     @property
     def capacity(self) -> Resources:
-        """A task asks for one CPU unless it says otherwise, so this many invocations; what each may have is the function's setting."""
+        """No more than `at_once` is what counts; what each invocation has is its function's own setting."""
         return Resources(self._concurrency * 1_000, self._concurrency * _MEMORY, self._concurrency * _MEMORY)
 
     @property
     def labels(self) -> tuple[tuple[str, str], ...]:
         return (("provider", "aws"), ("region", self._region), ("runs", "function"))
+
+    @property
+    def at_once(self) -> int:
+        return self._concurrency
+
+    @property
+    def adopts(self) -> bool:
+        return False
 
     async def open(self, cluster: str, sink: Sink) -> list[Found]:
         self._sink = sink
@@ -122,16 +126,8 @@ class Functions:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, held: _Attempt) -> None:
-        attempt = held.order.run.attempt
         try:
-            if self._slots.locked():
-                self._wait(
-                    attempt,
-                    f"{self._concurrency} invocations are in flight in {self._region}, as many as it is allowed",
-                )
-            async with self._slots:
-                self._wait(attempt, "")
-                await self._until_taken(held)
+            await self._until_taken(held)
         except asyncio.CancelledError:
             if self._sink is None or not held.stopped:
                 raise
@@ -142,12 +138,12 @@ class Functions:
         order, attempt = held.order, held.order.run.attempt
         context = _client_context(order)
         if context is None:
-            self._fail(
+            await self._fail(
                 held, CANNOT_RUN, f"its environment is too large: a function is given at most {_CONTEXT} bytes of it"
             )
             return
         if order.secrets:
-            self._fail(held, CANNOT_RUN, "a function is given no secrets by Styx: let it read them where it runs")
+            await self._fail(held, CANNOT_RUN, "a function is given no secrets by Styx: let it read them where it runs")
             return
         waits = Backoff(1.0, 30.0)
         while True:
@@ -156,15 +152,16 @@ class Functions:
             except Refused as error:
                 if error.kind not in _AGAIN:
                     missing = isinstance(error, AwsRefused) and error.aws == "ResourceNotFoundException"
-                    self._fail(held, NOT_FOUND if missing else CANNOT_RUN, _words(error))
+                    await self._fail(held, NOT_FOUND if missing else CANNOT_RUN, _words(error))
                     return
+                held.in_flight = False
                 pause = max(waits.next(), error.retry_after)
                 self._wait(attempt, f"{error.message}; asking again in {pause:.0f} s")
             except Unsure as error:
                 self._end(held, Outcome.LOST, 0, f"whether the function ran to its end is not known: {error.message}")
                 return
             else:
-                self._returned(held, answer)
+                await self._returned(held, answer)
                 return
             if held.stopped:
                 self._never(held)
@@ -196,23 +193,22 @@ class Functions:
                 self._started(held)
             return await call
         finally:
-            held.in_flight = False
             call.cancel()
             with contextlib.suppress(asyncio.CancelledError, Refused, Unsure):
                 await call
 
-    def _returned(self, held: _Attempt, answer: Mapping[str, object]) -> None:
+    async def _returned(self, held: _Attempt, answer: Mapping[str, object]) -> None:
         self._started(held)
         payload = answer.get("Payload")
         body = payload if isinstance(payload, bytes) else b""
-        self._tail(held, str(answer.get("LogResult") or ""))
+        await self._tail(held, str(answer.get("LogResult") or ""))
         late = 0 < held.order.spec.timeout < self._context.now() - held.sent_at
         code, reason, result = 0, "", body if len(body) <= _RESULT else b""
         if answer.get("FunctionError"):
             code, reason, result = 1, _function_error(body), b""
-            self._write(held, 2, f"{reason}\n".encode())
+            await self._write(held, 2, f"{reason}\n".encode())
         else:
-            self._write(held, 1, body)
+            await self._write(held, 1, body)
         if held.stopped:
             self._end(held, Outcome.KILLED, code, "it was stopped; the function had run to its end by then", result)
         elif late:
@@ -226,7 +222,7 @@ class Functions:
         else:
             self._end(held, Outcome.EXITED, code, reason, result)
 
-    def _tail(self, held: _Attempt, encoded: str) -> None:
+    async def _tail(self, held: _Attempt, encoded: str) -> None:
         try:
             log = base64.b64decode(encoded)
         except ValueError:
@@ -234,10 +230,10 @@ class Functions:
         if not log:
             return
         if not any(mark in log for mark in _LOG_BEGINS):
-            self._write(
+            await self._write(
                 held, 2, b"[styx: only the end of the function's log is shown; what came before it is missing]\n"
             )
-        self._write(held, 2, log if log.endswith(b"\n") else log + b"\n")
+        await self._write(held, 2, log if log.endswith(b"\n") else log + b"\n")
 
     def _started(self, held: _Attempt) -> None:
         if not held.sent_at:
@@ -245,11 +241,12 @@ class Functions:
             if self._sink is not None:
                 self._sink.started(held.order.run.attempt)
 
-    def _write(self, held: _Attempt, stream: int, data: bytes) -> None:
+    async def _write(self, held: _Attempt, stream: int, data: bytes) -> None:
         if self._sink is None:
             return
         for at in range(0, len(data), _CHUNK):
             chunk = data[at : at + _CHUNK]
+            await self._sink.room(held.order.run.attempt)
             self._sink.output(held.order.run.attempt, stream, held.written[stream], chunk)
             held.written[stream] += len(chunk)
 
@@ -257,9 +254,9 @@ class Functions:
         if self._sink is not None:
             self._sink.waiting(attempt, reason)
 
-    def _fail(self, held: _Attempt, code: int, reason: str) -> None:
+    async def _fail(self, held: _Attempt, code: int, reason: str) -> None:
         """It can never run: an end like that of a command that is not there, since to give it back would bring it here again."""
-        self._write(held, 2, f"{reason}\n".encode())
+        await self._write(held, 2, f"{reason}\n".encode())
         self._end(held, Outcome.EXITED, code, reason)
 
     def _over(self, held: _Attempt, task: asyncio.Task[None]) -> None:
