@@ -443,6 +443,8 @@ def test_a_budget_that_bears_no_machine() -> None:
     number = talk.submit(job("j", task("x"), budget=1_000))
     assert not talk.drop(LaunchInstance)
     assert "budget" in talk.why(number).reason
+    talk.sleep(3_000)
+    assert "does not bear a machine at $3.60 an hour" in talk.expect_job(number, "CANCELLED").reason
 
 
 def rebuilt(talk: Dialogue) -> Cloudy:

@@ -96,7 +96,7 @@ class Engine:
                 limit = self.settings.step_limit
                 self.placement_due = place(turn, min(event.limit or limit, limit))
                 if self.places.usable and not self.placement_due:
-                    scale(turn)
+                    self.placement_due = scale(turn)
                 return Step(turn.records, turn.effects)
             answer = HANDLERS[type(event)](turn, event)
             if turn.records or type(event) in {TimerFired, CatalogKnown}:

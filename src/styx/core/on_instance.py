@@ -179,6 +179,9 @@ def _strangers(turn: Turn, event: MachinesListed, known: set[str]) -> None:
         key = (event.provider, machine.ref)
         if machine.ended or not machine.ours or machine.ref in known or machine.ref in connected:
             continue
+        twin = world.nodes.get(world.by_token.get(machine.token, 0))
+        if twin is not None and twin.connected and twin.state not in {NodeState.RELEASING, NodeState.GONE}:
+            continue  # two for one intent, and the agent that is here may be on this one: both go when it is released
         first, count = before.pop(key, (turn.now, 0))
         places.strangers[key] = (first, count + 1)
         age = turn.now - min(machine.launched_at or first, first)

@@ -117,7 +117,7 @@ def on_suspected(turn: Turn, event: AgentSuspected) -> Answer:
 
 def on_lost(turn: Turn, event: AgentLost) -> Answer:
     node = turn.world.nodes.get(event.node)
-    if node is None or node.lost or node.state == NodeState.GONE:
+    if node is None or node.lost or not node.agent or node.state == NodeState.GONE:
         return None
     if node.connected or not node.suspect_at:
         turn.record(NodeSuspected(node.id, turn.now))

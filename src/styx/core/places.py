@@ -14,7 +14,18 @@ Stranger = tuple[str, str]
 
 
 class Places:
-    __slots__ = ("absent", "catalog", "listed", "relaunch", "strangers", "tending", "told", "waits")
+    __slots__ = (
+        "absent",
+        "catalog",
+        "listed",
+        "relaunch",
+        "scale_at",
+        "strangers",
+        "tending",
+        "told",
+        "unpaid",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.catalog = Catalog()
@@ -24,6 +35,10 @@ class Places:
         self.absent: dict[int, int] = {}  # node -> complete listings in a row that did not show its machine
         self.strangers: dict[Stranger, tuple[int, int]] = {}  # -> (first seen at, complete listings that showed it)
         self.listed: dict[str, int] = {}  # provider -> when it was last asked for a listing
+        self.unpaid: dict[
+            int, str
+        ] = {}  # jobs whose budget bears no machine that they wait for -> why; made anew likewise
+        self.scale_at = 0  # before then no wide look at what waits is taken
         self.told: dict[int, str] = {}  # shape -> why nothing is brought up for it; made anew in each pass
 
     @property

@@ -16,25 +16,29 @@ from collections.abc import Iterator
 
 import msgspec
 
-from styx.core.budget import affords, lasts, money
+from styx.core.budget import affords, lasts, money, spent
 from styx.core.capacity import has_own_place
 from styx.core.effects import LaunchInstance
 from styx.core.fit import mismatch
 from styx.core.offers import Offer
 from styx.core.queues import Line, Shape
-from styx.core.ranking import best, how_many, ranked
+from styx.core.ranking import best, how_many
 from styx.core.records import InstanceIntended
 from styx.core.refusals import refused
 from styx.core.resources import Resources
 from styx.core.states import NodeState, TaskState
 from styx.core.tending import keep_tending
+from styx.core.timers import RESERVE
 from styx.core.turn import Turn
-from styx.core.wording import time_text
+from styx.core.wording import offer_text, time_text
 from styx.core.world import Node, Task, World
 
 __all__ = ["scale"]
 
 _LOOKED_AT = 500  # tasks that one pass looks at
+_CHEAP = 50  # a look at so many may be taken after any change
+_PAUSE = 200  # milliseconds between two wider looks
+_ORDERS = 100  # machines that one step orders
 _INDEX_MASK = 0xFFFFFFFF
 _COMING = (NodeState.REQUESTED, NodeState.BOOTING)
 
@@ -46,26 +50,30 @@ class _Supply(msgspec.Struct):
     room: Resources
 
 
-def scale(turn: Turn) -> None:
-    """Order the machines that are lacking."""
-    world, places = turn.world, turn.places
+def scale(turn: Turn) -> bool:
+    """Order the machines that are lacking. True when it should go on: it had ordered as many as one step may."""
+    places = turn.places
+    if turn.now < places.scale_at:
+        return False
+    run = _Pass(turn)
     places.told.clear()
-    supply = [
-        _Supply(node, _room(node))
-        for node in world.nodes.values()
-        if node.instance is not None and (node.state in _COMING or (node.state == NodeState.UP and node.connected))
-    ]
-    ordered = False
-    for looked, (task, shape, count) in enumerate(_waiting(world)):
-        if looked >= _LOOKED_AT:
+    places.unpaid.clear()
+    looked = 0
+    for task, shape, count in _waiting(turn.world):
+        if looked >= _LOOKED_AT or run.ordered >= _ORDERS:
             break
-        if has_own_place(world, task.spec):
+        looked += 1
+        if has_own_place(turn.world, task.spec):
             continue
-        left = _take(supply, task, count)
-        if left and not _soon_done(turn, supply, task, left):
-            ordered |= _order(turn, supply, task, shape, left)
-    if ordered:
+        left = run.take(task, count)
+        if left and not run.soon_done(task, left):
+            run.order(task, shape, left)
+    if run.ordered:
         keep_tending(turn)
+    if looked > _CHEAP:  # a wide look is not taken after each of many small changes
+        places.scale_at = turn.now + _PAUSE
+        turn.timer(places.scale_at, RESERVE)
+    return run.ordered >= _ORDERS
 
 
 def _waiting(world: World) -> Iterator[tuple[Task, Shape, int]]:
@@ -110,14 +118,111 @@ def _room(node: Node) -> Resources:
     return room
 
 
-def _take(supply: list[_Supply], task: Task, count: int) -> int:
-    """Set what waits against what is there or coming; returns how much is left over."""
-    for one in supply:
-        for choice in task.spec.choices:
+def _times(demand: Resources, count: int) -> Resources:
+    accelerators = tuple((name, each * count) for name, each in demand.accelerators)
+    return Resources(demand.cpus * count, demand.memory * count, demand.disk * count, accelerators)
+
+
+class _Pass:
+    """One look at all that waits, and what was ordered in it."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self.ordered = 0
+        there = [
+            (node, node.instance)
+            for node in turn.world.nodes.values()
+            if node.instance is not None and node.state != NodeState.GONE
+        ]
+        self._count = len(there)
+        self._hourly = sum(instance.offer.price for _, instance in there)
+        self._supply = [
+            _Supply(node, _room(node))
+            for node, _ in there
+            if node.state in _COMING or (node.state == NodeState.UP and node.connected)
+        ]
+
+    def take(self, task: Task, count: int) -> int:
+        """Set what waits against what is there or coming; returns how much is left over."""
+        for one in self._supply:
             if not count:
-                return 0
-            if mismatch(one.node, choice.resources, choice.labels) is not None:
-                continue
+                break
+            count = _fill(one, task, count)
+        return count
+
+    def soon_done(self, task: Task, left: int) -> bool:
+        """Whether machines that are up will have worked through it before another one could boot, at the pace they show."""
+        pace = 0.0  # elements a millisecond
+        for one in self._supply:
+            node = one.node
+            if node.pace and node.state == NodeState.UP:
+                for choice in task.spec.choices:
+                    if mismatch(node, choice.resources, choice.labels) is None:
+                        pace += how_many(choice.resources, node.capacity) / node.pace
+                        break
+        return pace > 0 and left / pace <= self._turn.settings.boot_estimate
+
+    def order(self, task: Task, shape: Shape, count: int) -> None:
+        """Order machines for `count` elements of a task, as many as this step may; says why not, if not."""
+        turn, spec = self._turn, task.spec
+        refusals, told = turn.world.refusals, turn.places.told
+        while count and self.ordered < _ORDERS:
+            found = best(
+                turn.places.catalog,
+                spec.choices,
+                spec.ordered,
+                count,
+                lambda offer: refused(refusals, offer, turn.now) is not None,
+            )
+            obstacle = _none_left(turn, task) if found is None else self._bound(task, found.offer)
+            if found is None or obstacle:
+                told[shape.key] = obstacle
+                return
+            one = self._intend(task, found.offer)
+            before, count = count, _fill(one, task, count)
+            if count == before:
+                told[shape.key] = f"{found.offer.instance_type} was found to fit, and does not"
+                return
+
+    def _intend(self, task: Task, offer: Offer) -> _Supply:
+        turn = self._turn
+        serial = turn.world.last_node + 1
+        token = f"styx-{turn.settings.cluster}-{serial}"
+        lifetime = lasts(turn.world, task.job, offer, turn.now)
+        turn.record(InstanceIntended(serial, token, offer, task.job.serial, turn.now, lifetime))
+        turn.effect(LaunchInstance(serial))
+        self.ordered += 1
+        self._count += 1
+        self._hourly += offer.price
+        node = turn.world.nodes[serial]
+        one = _Supply(node, node.capacity)
+        self._supply.append(one)
+        return one
+
+    def _bound(self, task: Task, offer: Offer) -> str:
+        """Which limit keeps one more machine from being brought up; empty when none does."""
+        world, settings = self._turn.world, self._turn.settings
+        if self._count >= settings.max_instances:
+            return f"{self._count} machines are up or coming, and max_instances is {settings.max_instances}"
+        if settings.hourly_cap and self._hourly + offer.price > settings.hourly_cap:
+            return (
+                f"one more machine ({offer.instance_type}, {money(offer.price)} an hour) would bring the total over the "
+                f"hourly cap of {money(settings.hourly_cap)}"
+            )
+        if affords(world, task.job, offer, self._turn.now, settings):
+            return ""
+        left = max(0, task.job.spec.budget - spent(world, task.job, self._turn.now))
+        told = (
+            f"what is left of the job's budget, {money(left)}, does not bear a machine at {money(offer.price)} an hour"
+        )
+        self._turn.places.unpaid[task.job.serial] = told
+        return told
+
+
+def _fill(one: _Supply, task: Task, count: int) -> int:
+    """Speak for as much of a machine as the elements take; returns how many are left over."""
+    for choice in task.spec.choices:
+        if mismatch(one.node, choice.resources, choice.labels) is None:
             fits = min(count, how_many(choice.resources, one.room))
             if fits:
                 one.room = one.room.minus(_times(choice.resources, fits))
@@ -125,93 +230,12 @@ def _take(supply: list[_Supply], task: Task, count: int) -> int:
     return count
 
 
-def _times(demand: Resources, count: int) -> Resources:
-    accelerators = tuple((name, each * count) for name, each in demand.accelerators)
-    return Resources(demand.cpus * count, demand.memory * count, demand.disk * count, accelerators)
-
-
-def _soon_done(turn: Turn, supply: list[_Supply], task: Task, left: int) -> bool:
-    """Whether machines that are up will have worked through it before another one could boot, at the pace they show."""
-    a_minute = 0.0
-    for one in supply:
-        node = one.node
-        if node.pace and node.state == NodeState.UP:
-            for choice in task.spec.choices:
-                if mismatch(node, choice.resources, choice.labels) is None:
-                    a_minute += how_many(choice.resources, node.capacity) / node.pace
-                    break
-    return a_minute > 0 and left / a_minute <= turn.settings.boot_estimate
-
-
-def _order(turn: Turn, supply: list[_Supply], task: Task, shape: Shape, count: int) -> bool:
-    """Order machines for `count` elements of a task; says why not, if not."""
-    world, places = turn.world, turn.places
-    spec = task.spec
-    any_ordered = False
-    while count:
-        found = best(
-            places.catalog,
-            spec.choices,
-            spec.ordered,
-            count,
-            lambda offer: refused(world.refusals, offer, turn.now) is not None,
-        )
-        if found is None:
-            places.told[shape.key] = _none_left(turn, task)
-            return any_ordered
-        obstacle = _bound(turn, task, found.offer)
-        if obstacle:
-            places.told[shape.key] = obstacle
-            return any_ordered
-        _intend(turn, task, found.offer)
-        any_ordered = True
-        node = world.nodes[world.last_node]
-        one = _Supply(node, node.capacity)
-        supply.append(one)
-        before, count = count, _take([one], task, count)
-        if count == before:
-            places.told[shape.key] = f"{found.offer.instance_type} was found to fit, and does not"
-            return any_ordered
-    return any_ordered
-
-
-def _intend(turn: Turn, task: Task, offer: Offer) -> None:
-    node = turn.world.last_node + 1
-    token = f"styx-{turn.settings.cluster}-{node}"
-    lifetime = lasts(turn.world, task.job, offer, turn.now)
-    turn.record(InstanceIntended(node, token, offer, task.job.serial, turn.now, lifetime))
-    turn.effect(LaunchInstance(node))
-
-
-def _bound(turn: Turn, task: Task, offer: Offer) -> str:
-    """Which limit keeps one more machine from being brought up; empty when none does."""
-    world, settings = turn.world, turn.settings
-    there = [n for n in world.nodes.values() if n.instance is not None and n.state != NodeState.GONE]
-    if len(there) >= settings.max_instances:
-        return f"{len(there)} machines are up or coming, and max_instances is {settings.max_instances}"
-    hourly = sum(node.instance.offer.price for node in there if node.instance is not None)
-    if settings.hourly_cap and hourly + offer.price > settings.hourly_cap:
-        return (
-            f"one more machine ({offer.instance_type}, {money(offer.price)} an hour) would bring the total over the hourly cap "
-            f"of {money(settings.hourly_cap)}"
-        )
-    if not affords(world, task.job, offer, turn.now, settings):
-        return (
-            f"the job's budget of {money(task.job.spec.budget)} does not bear a machine at {money(offer.price)} an hour"
-        )
-    return ""
-
-
 def _none_left(turn: Turn, task: Task) -> str:
     """Why there is no offer: none fits at all, or those that do were refused lately."""
-    world, now = turn.world, turn.now
-    spec = task.spec
-    for candidate in ranked(turn.places.catalog, spec.choices, spec.ordered, 1, lambda offer: False):
-        refusal = refused(world.refusals, candidate.offer, now)
-        if refusal is not None:
-            where = candidate.offer.zone or candidate.offer.region or candidate.offer.provider
-            return (
-                f"every offer that fits was refused lately; {candidate.offer.instance_type} in {where}: {refusal.detail} "
-                f"(asked again in {time_text(refusal.until - now)})"
-            )
-    return "no provider that can be used offers a machine that fits"
+    spec, now = task.spec, turn.now
+    found = best(turn.places.catalog, spec.choices, spec.ordered, 1, lambda offer: False)
+    if found is None:
+        return "no provider that can be used offers a machine that fits"
+    refusal = refused(turn.world.refusals, found.offer, now)
+    told = f"{refusal.detail} (asked again in {time_text(refusal.until - now)})" if refusal is not None else ""
+    return f"every offer that fits was refused lately; the best is {offer_text(found.offer)}: {told}"

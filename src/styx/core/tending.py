@@ -35,6 +35,12 @@ def tend(turn: Turn) -> None:
             _tend_node(turn, node)
     for job, reason in near_budget(world, turn.now, turn.settings):
         cancel_job(turn, job, reason)
+    for serial, reason in list(
+        places.unpaid.items()
+    ):  # nothing of it runs or is coming, and nothing more can be paid for
+        poor = world.jobs.get(serial)
+        if poor is not None and not poor.usage and not poor.cancelling and not _coming_for(turn, serial):
+            cancel_job(turn, poor, reason)
     _list(turn)
     keep_tending(turn)
 
@@ -82,6 +88,16 @@ def _tend_node(turn: Turn, node: Node) -> None:
         idle = now - instance.idle_since
         if idle >= _idle_timeout(turn, node):
             release(turn, node, f"it had nothing to do for {time_text(idle)}")
+
+
+def _coming_for(turn: Turn, job: int) -> bool:
+    """Whether a machine that was ordered for the job may still take what it waits with."""
+    return any(
+        node.instance is not None
+        and node.instance.job == job
+        and node.state in {NodeState.REQUESTED, NodeState.BOOTING, NodeState.UP}
+        for node in _instances(turn)
+    )
 
 
 def _idle_timeout(turn: Turn, node: Node) -> int:

@@ -119,7 +119,7 @@ class Hub:
         """Begin the leases of all nodes anew: nobody has been heard of since this server started."""
         at = self._clock.elapsed()
         for node in self._loop.engine.world.nodes.values():
-            if not node.lost:
+            if node.agent and not node.lost:
                 self.leases.watch(node.id, at)
 
     async def connect(

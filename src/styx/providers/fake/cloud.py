@@ -47,7 +47,8 @@ class _Real(msgspec.Struct):
 
 class FakeCloud:
     """`now` in milliseconds since the epoch, `sleep` in seconds; `latency` and `settles` in milliseconds. `booted` is called with each
-    machine that has come up, and `ended` with each that is gone."""
+    machine that has come up, and `ended` with each that is gone. One that is not
+    `idempotent` brings up another machine each time an order is repeated."""
 
     def __init__(
         self,
@@ -56,18 +57,21 @@ class FakeCloud:
         *,
         latency: int = 0,
         settles: int = 0,
+        idempotent: bool = True,
         name: str = "fake",
     ) -> None:
         self._now = now
         self._sleep = sleep
         self.latency = latency
         self.settles = settles
+        self.idempotent = idempotent
         self.name = name
         self.faults = Faults()
         self.calls = 0
         self.launched = 0
         self.booted: Callable[[Machine, Order], None] = lambda machine, order: None
         self.ended: Callable[[Machine], None] = lambda machine: None
+        self.asked_to_end: Callable[[str], None] = lambda ref: None
         self._machines: dict[str, _Real] = {}
         self._by_token: dict[str, str] = {}
 
@@ -84,9 +88,10 @@ class FakeCloud:
         if fault not in {None, "lost"}:
             raise _refused(str(fault), offer.instance_type, offer.zone)
         known = self._by_token.get(order.token)
-        if known is None or self._machines[known].ended_at:
+        if known is None or not self.idempotent or self._machines[known].ended_at:
             self._check(order)
             known = self._create(order)
+        await self._answer()
         if fault == "lost":
             raise Unsure("the answer was lost")
         return self._machines[known].machine
@@ -101,6 +106,7 @@ class FakeCloud:
         at = self._now() - (4 * max(self.settles, 1_000) if fault == "stale" else 0)
         shown = [self._as_of(real, at) for real in self._machines.values() if real.shown_from <= at]
         shown = [machine for machine in shown if cluster in {"", machine.cluster}]
+        await self._answer()
         if fault == "partial":
             return shown[::2], False
         return shown, True
@@ -111,7 +117,9 @@ class FakeCloud:
             raise Unsure("the connection broke")
         if fault not in {None, "lost"}:
             raise _refused(str(fault), "", "")
+        self.asked_to_end(ref)
         self.take(ref, "ended on request")
+        await self._answer()
         if fault == "lost":
             raise Unsure("the answer was lost")
 
@@ -162,8 +170,13 @@ class FakeCloud:
     async def _call(self, what: str) -> str | None:
         self.calls += 1
         if self.latency:
-            await self._sleep(self.latency / 1_000)
+            await self._sleep(self.latency / 2_000)
         return self.faults.next(what)
+
+    async def _answer(self) -> None:
+        """On its way back: whoever asked may be gone when it comes."""
+        if self.latency:
+            await self._sleep(self.latency / 2_000)
 
 
 def _refused(kind: str, what: str, where: str) -> Refused:

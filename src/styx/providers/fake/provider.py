@@ -36,7 +36,7 @@ class FakeProvider:
 
     @property
     def promises(self) -> Promises:
-        return Promises(settles=self.cloud.settles / 1_000, notice=5.0)
+        return Promises(idempotent=self.cloud.idempotent, settles=self.cloud.settles / 1_000, notice=5.0)
 
     @property
     def provisioner(self) -> FakeProvider:
