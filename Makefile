@@ -31,8 +31,9 @@ demo: $(VENV)/.installed ## install Styx and run the census of your Python's sta
 test: $(VENV)/.check test-deps ## everything the tests need, and the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -r sxX
 
-sim: $(VENV)/.check ## the simulator: 100,000 seeds over all cores (SEEDS=N for another number)
+sim: $(VENV)/.check ## the simulator: 100,000 seeds (SEEDS=N), and 10,000 runs with a cloud (CLOUDS=N), over all cores
 	$(BIN)/python -m styx.testing.simulator --seeds $(or $(SEEDS),100000) --jobs $(shell nproc 2>/dev/null || echo 2)
+	$(BIN)/python -m styx.testing.simulator --clouds --seeds $(or $(CLOUDS),10000) --jobs $(shell nproc 2>/dev/null || echo 2)
 
 soak: $(VENV)/.check test-deps ## the long forms of the tests of faults: a hundred kills, ten minutes of overload
 	STYX_SOAK=1 $(BIN)/python -m pytest tests/faults -s -r sxX
