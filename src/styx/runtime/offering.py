@@ -187,6 +187,8 @@ async def _refresh(provider: Provider, catalogs: Catalogs) -> RefreshView:
         offers = await provider.provisioner.offers()
     except (Refused, Unsure) as error:
         return RefreshView(provider.name, 0, error.message)
+    if not offers:
+        return RefreshView(provider.name, 0, "it says that it offers nothing; what was known before is kept")
     await asyncio.to_thread(catalogs.keep, provider, offers, time.time_ns() // 1_000_000)
     return RefreshView(provider.name, len(offers))
 

@@ -110,6 +110,9 @@ class Provisioner:
         except (Refused, Unsure) as error:
             self.carrier.troubles[name] = error.message
             return
+        if not offers:
+            self.carrier.troubles[name] = "it says that it offers nothing; what was known before is kept"
+            return
         self.carrier.troubles.pop(name, None)
         await asyncio.to_thread(self.catalogs.keep, provider, offers, self._shell.clock.now())
         self._known.pop(name, None)
