@@ -194,6 +194,7 @@ class Engine:
             key = said["zone"].rpartition("/")[2], said["targetLink"].rpartition("/")[2]
             if self.instances.get(key, {}).get("id") == said["targetId"]:
                 del self.instances[key]
+                self.ever["/".join(key)].pop()  # it never came to be
 
     def _begin(
         self, kind: str, zone: str, name: str, target: str, request: str, end: Callable[[], None], fault: object

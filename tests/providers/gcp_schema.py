@@ -43,7 +43,9 @@ class Discovery:
         text = files("googleapiclient").joinpath(f"discovery_cache/documents/{name}.json").read_text(encoding="utf-8")
         self.document: dict[str, Any] = json.loads(text)
         self._schemas: dict[str, Any] = self.document["schemas"]
-        self._methods = list(self._walk(self.document))
+        self._methods: dict[tuple[str, int], list[Method]] = {}
+        for method in self._walk(self.document):
+            self._methods.setdefault((method.verb, method.path.count("/")), []).append(method)
 
     def _walk(self, part: Mapping[str, Any]) -> Iterable[Method]:
         for said in part.get("methods", {}).values():
@@ -53,13 +55,13 @@ class Discovery:
 
     def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
         """The method that a path (below the service's own) belongs to, and the variables in it."""
-        best: tuple[Method, dict[str, str]] | None = None
-        for method in self._methods:
-            found = method.pattern.fullmatch(path) if method.verb == verb else None
-            # `images/family/{family}` before `images/{image}`
-            if found and (best is None or len(method.path) > len(best[0].path)):
-                best = method, found.groupdict()
-        return best
+        # A variable such as `{+parent}` may hold slashes, so a path may be longer than its method's.
+        for slashes in range(path.count("/"), 0, -1):
+            for method in self._methods.get((verb, slashes), ()):
+                found = method.pattern.fullmatch(path)
+                if found:
+                    return method, found.groupdict()
+        return None
 
     def wrong_request(
         self, method: Method, variables: Mapping[str, str], query: Iterable[tuple[str, str]], body: Any

@@ -5,7 +5,7 @@ really exists.
         provider = world.provider()
         world.faults.next("instances.insert", Lost())
         ...
-        assert world.alive() == set()
+        assert await world.alive() == set()
 
 Leaving it fails if anything broke Google's own description of its API.
 """
@@ -102,7 +102,7 @@ class GcpWorld:
         self._providers.append(made)
         return made
 
-    def alive(self) -> set[str]:
+    async def alive(self) -> set[str]:
         """The refs of all machines that cost money, whoever made them, once all that is under way has ended."""
         self.fake.engine.settle()
         return {f"{zone}/{name}" for zone, name in self.fake.engine.instances}
@@ -112,16 +112,16 @@ class GcpWorld:
         zone, _, name = ref.partition("/")
         return self.fake.engine.instances[zone, name]
 
-    def user_data(self, ref: str) -> str:
+    async def user_data(self, ref: str) -> str:
         items = self.machine(ref)["metadata"]["items"]
         return next(str(item["value"]) for item in items if item["key"] == "startup-script")
 
-    def end(self, ref: str) -> None:
+    async def end(self, ref: str) -> None:
         """As Google does when it takes a spot machine back."""
         zone, _, name = ref.partition("/")
         self.fake.engine.instances.pop((zone, name), None)
 
-    def power_off(self, ref: str) -> None:
+    async def power_off(self, ref: str) -> None:
         """As a machine does that shuts itself down."""
         self.machine(ref)["status"] = "TERMINATED"
 

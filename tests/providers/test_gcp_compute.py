@@ -54,7 +54,7 @@ def test_a_machine_carries_all_that_keeps_it_from_leaking_from_its_first_moment(
             assert machine.launched_at > 1_600_000_000_000
             real = world.machine(machine.ref)
             assert real["labels"] == {CLUSTER_TAG: CLUSTER, TOKEN_TAG: "n-1", "team": "search"}
-            assert world.user_data(machine.ref) == "#!/bin/sh\necho hello\n"
+            assert await world.user_data(machine.ref) == "#!/bin/sh\necho hello\n"
             [body] = sent(world)
             [disk] = body["disks"]  # type: ignore[misc]
             assert disk["autoDelete"] is True
@@ -169,13 +169,13 @@ def test_an_answer_lost_after_success_gives_the_same_machine_when_asked_again(tm
             with pytest.raises(Unsure):
                 await compute.launch(order())
             assert len(asked(world, "instances.insert")) == 1, "nothing is repeated by itself"
-            [ref] = world.alive()
+            [ref] = await world.alive()
             found = await compute.find(order())
             assert found is not None
             assert found.ref == ref
             again = await compute.launch(order())
             assert again.ref == ref
-            assert world.alive() == {ref}
+            assert await world.alive() == {ref}
             assert world.double() == set()
 
     asyncio.run(scenario())
@@ -192,9 +192,9 @@ def test_where_nobody_knows_what_happened_nothing_is_promised(tmp_path: Path, fa
             with pytest.raises(Unsure):
                 await compute.launch(order())
             assert await compute.find(order()) is None
-            assert world.alive() == set()
+            assert await world.alive() == set()
             await compute.launch(order())
-            assert len(world.alive()) == 1
+            assert len(await world.alive()) == 1
 
     asyncio.run(scenario())
 
@@ -205,7 +205,7 @@ def test_orders_at_once_with_the_same_token_make_one_machine(tmp_path: Path) -> 
             one, two = world.provider().provisioner, world.provider().provisioner
             machines = await asyncio.gather(*(compute.launch(order()) for compute in (one, two, one, two)))
             assert len({machine.ref for machine in machines}) == 1
-            assert len(world.alive()) == 1
+            assert len(await world.alive()) == 1
             assert world.double() == set()
 
     asyncio.run(scenario())
@@ -268,7 +268,7 @@ def test_what_the_cloud_refuses_is_told_apart(tmp_path: Path) -> None:
                 "us-central1-b": Kind.QUOTA,
             }
             assert (await compute.launch(order("n-f", "us-central1-f"))).zone == "us-central1-f"
-            assert len(world.alive()) == 1
+            assert len(await world.alive()) == 1
 
     asyncio.run(scenario())
 
@@ -292,9 +292,9 @@ def test_after_being_throttled_the_same_order_succeeds(tmp_path: Path, fault: Fa
                     await compute.launch(order())
                 assert refused.value.kind is Kind.THROTTLED
                 assert refused.value.retry_after >= 7
-            assert world.alive() == set()
+            assert await world.alive() == set()
             machine = await compute.launch(order())
-            assert world.alive() == {machine.ref}
+            assert await world.alive() == {machine.ref}
             assert (await compute.launch(order())).ref == machine.ref
 
     asyncio.run(scenario())
@@ -322,7 +322,7 @@ def test_what_does_not_exist_is_invalid_and_says_what_to_set(tmp_path: Path) -> 
             assert "`network`" in refused.value.hint
             with pytest.raises(Refused, match="no zone"):
                 await make({}, context()).provisioner.launch(order())  # type: ignore[union-attr]
-            assert world.alive() == set()
+            assert await world.alive() == set()
 
     asyncio.run(scenario())
 
@@ -339,7 +339,7 @@ def test_a_zone_that_does_not_say_whether_it_has_room_leaves_it_open(tmp_path: P
             found = await compute.find(order())
             assert found is not None
             assert found.state is MachineState.PENDING
-            [ref] = world.alive()
+            [ref] = await world.alive()
             assert (await compute.launch(order())).ref == ref
             world.faults.next("instances.insert", Slow(waits=10_000_000, granted=True))
             granted = await compute.launch(order("n-2"))
@@ -356,7 +356,7 @@ def test_an_operation_that_fails_late_leaves_nothing(tmp_path: Path) -> None:
             with pytest.raises(Refused, match="INTERNAL_ERROR") as refused:
                 await compute.launch(order())
             assert refused.value.kind is Kind.CAPACITY, "nothing is there, and another zone may do better"
-            assert world.alive() == set()
+            assert await world.alive() == set()
 
     asyncio.run(scenario())
 
@@ -378,7 +378,7 @@ def test_what_goes_wrong_while_waiting_is_no_answer_to_the_order(tmp_path: Path,
             )  # twice: a broken connection is tried anew when nothing is changed
             with pytest.raises(Unsure):
                 await compute.launch(order("n-2"))
-            assert len(world.alive()) == 2
+            assert len(await world.alive()) == 2
 
     asyncio.run(scenario())
 
@@ -408,10 +408,10 @@ def test_a_machine_that_was_made_for_an_order_and_is_gone_is_not_made_again(tmp_
             compute = world.provider().provisioner
             machine = await compute.launch(order())
             await compute.terminate([machine.ref])
-            assert world.alive() == set()
+            assert await world.alive() == set()
             again = await compute.launch(order())
             assert (again.ref, again.state) == (machine.ref, MachineState.ENDED)
-            assert world.alive() == set()
+            assert await world.alive() == set()
 
     asyncio.run(scenario())
 
@@ -473,7 +473,7 @@ def test_ended_machines_are_gone_and_ending_them_again_is_fine(tmp_path: Path) -
             compute = world.provider().provisioner
             refs = [(await compute.launch(order(f"n-{at}", zone))).ref for at, zone in enumerate(world.zones)]
             await compute.terminate([*refs[:3], f"us-central1-a/styx-{GONE}"])
-            assert world.alive() == set(refs[3:])
+            assert await world.alive() == set(refs[3:])
             await compute.terminate(refs[:3])
             await compute.terminate([])
             listing = await compute.listing(CLUSTER)
@@ -493,14 +493,14 @@ def test_every_machine_is_asked_for_before_the_first_error_is_raised(tmp_path: P
             world.faults.always("instances.delete", Error(500, "internalError"), zone="us-central1-a")
             with pytest.raises(Unsure):
                 await compute.terminate(refs)
-            assert world.alive() == {ref for ref in refs if ref.startswith("us-central1-a/")}
+            assert await world.alive() == {ref for ref in refs if ref.startswith("us-central1-a/")}
             world.faults.clear()
             world.faults.next("instances.delete", Fails("RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", 400))
-            [ref] = world.alive()
+            [ref] = await world.alive()
             await compute.terminate([ref])  # accepted; that it fails is for a listing to say
-            assert world.alive() == {ref}
+            assert await world.alive() == {ref}
             await compute.terminate([ref])
-            assert world.alive() == set()
+            assert await world.alive() == set()
             for wrong in ("us-central1-a", "i-0abc", "us-central1-a/", "a/b/c"):
                 with pytest.raises(Refused, match="names no machine"):
                     await compute.terminate([wrong])
@@ -519,9 +519,9 @@ def test_a_machine_that_is_being_made_cannot_be_ended_yet_and_that_is_said(tmp_p
                 await provider.provisioner.terminate([machine.ref])
             assert refused.value.kind is Kind.THROTTLED
             assert refused.value.retry_after > 0
-            world.alive()
+            await world.alive()
             await provider.provisioner.terminate([machine.ref])
-            assert world.alive() == set()
+            assert await world.alive() == set()
 
     asyncio.run(scenario())
 
@@ -541,7 +541,7 @@ def test_stopped_machines_are_shown_as_stopped_and_start_again(tmp_path: Path) -
             assert asked(world, "instances.stop")[0]["discardLocalSsd"] == "true"
             await compute.start([machine.ref])
             assert await state() is MachineState.RUNNING
-            world.power_off(machine.ref)
+            await world.power_off(machine.ref)
             assert await state() is MachineState.STOPPED, "its disk still costs"
             await compute.terminate([machine.ref])
             with pytest.raises(Refused, match="was not found"):
@@ -574,7 +574,7 @@ def test_a_hundred_machines_at_once(tmp_path: Path) -> None:
             assert len({machine.ref for machine in machines}) == 100
             assert world.fake.granted == 1, "one access token serves all"
             await compute.terminate([machine.ref for machine in machines])
-            assert world.alive() == set()
+            assert await world.alive() == set()
 
     asyncio.run(scenario())
 

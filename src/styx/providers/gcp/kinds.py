@@ -75,7 +75,8 @@ class Kind(msgspec.Struct, frozen=True):
     @property
     def disk_type(self) -> str:
         series = "-".join(self.machine_type.split("-")[:2])
-        return "hyperdisk-balanced" if self.family in _HYPERDISK or series in _HYPERDISK else "pd-balanced"
+        newer = self.family in _HYPERDISK or series in _HYPERDISK or self.machine_type.endswith("-metal")
+        return "hyperdisk-balanced" if newer else "pd-balanced"
 
     @property
     def migrates(self) -> bool:
