@@ -199,6 +199,20 @@ FAULTS = (
         "tests/agent/test_session.py tests/agent/test_session_property.py",
     ),
     Fault(
+        "an order that was overslept is obeyed",
+        "agent/on_server.py",
+        "    if session.pulse.over(now):",
+        "    if False:",
+        "tests/agent/test_session.py",
+    ),
+    Fault(
+        "programs start although the lease is over",
+        "agent/owner/supervisor.py",
+        "        if self._leaving or self._cut_off:",
+        "        if self._leaving:",
+        "tests/agent/test_owner_exclusive.py",
+    ),
+    Fault(
         "work of another database goes on",
         "agent/owner/orders.py",
         "            supervisor.discard_all(now, at_once=True)\n",

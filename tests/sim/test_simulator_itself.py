@@ -105,12 +105,6 @@ FAULTS = [
         "                self.lease_end = sent + self.lease",
         "                self.lease_end = now + self.lease + 1_000",
     ),
-    (
-        "an order that was overslept is obeyed",
-        "agent/on_server.py",
-        "    if session.pulse.over(now):",
-        "    if False:",
-    ),
     ("losses are forgiven for ever", "core/on_attempt.py", "        if lost <= spec.max_lost:", "        if lost:"),
     (
         "a rebuilt world forgets the order of arrival",

@@ -109,8 +109,8 @@ class OwnerRelease(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="
 
 
 class OwnerLease(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="lease"):
-    """The agent's lease goes on for so long, in milliseconds. When it is over the owner ends what is `exclusive` by itself,
-    whether or not the agent still lives."""
+    """The agent's lease goes on for so long, in milliseconds. When it is over the owner ends what is `exclusive` by itself and
+    starts nothing until it is told of another, whether or not the agent still lives."""
 
     remaining: int
 

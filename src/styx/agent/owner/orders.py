@@ -81,7 +81,7 @@ class Orders:
                 self._supervisor.release(attempt, message.stream - 1, message.offset)
 
     def _lease(self, message: p.OwnerLease, now: int) -> None:
-        self._supervisor.lease_end = now + message.remaining * _MILLISECOND
+        self._supervisor.extend(now + message.remaining * _MILLISECOND)
 
     def _shutdown(self, message: p.OwnerShutdown, now: int) -> None:
         self._supervisor.closing = True

@@ -39,7 +39,8 @@ class Supervisor:
         self.capacity = _NOTHING
         self.tied = False
         self.closing = False  # nothing new is taken
-        self.lease_end: int | None = None  # when exclusive attempts must end, unless the agent says otherwise
+        self._lease_end: int | None = None  # when exclusive attempts must end, unless the agent says otherwise
+        self._cut_off = False  # that has come, and the agent has not said otherwise since
         self.attempts: dict[int, Attempt] = {}
         self.leaders: dict[int, Attempt] = {}
         self.undertaker = Undertaker(marker, self.leaders, self._settled)
@@ -97,8 +98,9 @@ class Supervisor:
 
     def start_ready(self, now: int) -> bool:
         """Start what fits, in order. True when there is more to start than one turn should. Nothing starts while something
-        leaves that another incarnation started: it could be an earlier run of the same task."""
-        if self._leaving:
+        leaves that another incarnation started: it could be an earlier run of the same task. And nothing starts once the lease is
+        over: by now another node may have been given it, and whoever would take it back here may be gone."""
+        if self._leaving or self._cut_off:
             return False
         for _ in range(_AT_ONCE):
             ordinal = self._admission.head()
@@ -278,12 +280,18 @@ class Supervisor:
 
     # time
 
+    def extend(self, until: int) -> None:
+        """The lease of this node goes on for now."""
+        self._lease_end = until
+        self._cut_off = False
+
     def tick(self, now: int) -> None:
         while self._timeouts and self._timeouts[0][0] <= now:
             _, _, attempt = heapq.heappop(self._timeouts)
             self.end(attempt, Outcome.TIMED_OUT, f"timed out after {attempt.spec.timeout / 1000:g} s", now)
-        if self.lease_end is not None and self.lease_end <= now:
-            self.lease_end = None
+        if self._lease_end is not None and self._lease_end <= now:
+            self._lease_end = None
+            self._cut_off = True
             for attempt in self._exclusive():
                 self.end(attempt, Outcome.KILLED, "the lease of its node is over", now)
         self.undertaker.tick(now)
@@ -297,8 +305,8 @@ class Supervisor:
             heapq.heappop(self._timeouts)
         if self._timeouts:
             times.append(self._timeouts[0][0])
-        if self.lease_end is not None and self._exclusive():
-            times.append(self.lease_end)
+        if self._lease_end is not None and self._exclusive():
+            times.append(self._lease_end)
         return min(times, default=None)
 
     @property

@@ -159,6 +159,7 @@ class Owner:
         self._incarnation = ""
         self.alive = True
         self._lease_timer: asyncio.TimerHandle | None = None
+        self._lease_end: int | None = None
         self.held: dict[int, Program] = {}
         self.connection: OwnerConnection | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -279,12 +280,19 @@ class Owner:
     def _lease(self, message: OwnerLease) -> None:
         if self._lease_timer is not None:
             self._lease_timer.cancel()
+        self._lease_end = self._loop.now() + message.remaining
         self._lease_timer = self._loop.call_later(message.remaining / 1_000, self._lease_over)
+        self._start_ready()
 
     def _lease_over(self) -> None:
         if self.alive:
             exclusive = tuple(p.attempt for p in self.held.values() if p.spec.exclusive and p.state != ENDED)
             self._stop(OwnerStop(exclusive))
+
+    @property
+    def _cut_off(self) -> bool:
+        """Known to it even before its timer has run, as the shipping owner looks at the clock before it starts anything."""
+        return self._lease_end is not None and self._loop.now() >= self._lease_end
 
     def _let_go_if_done(self, program: Program) -> None:
         if program.forgotten and program.released >= program.written:
@@ -294,7 +302,7 @@ class Owner:
 
     def _start_ready(self) -> None:
         started: list[int] = []
-        while (attempt := self._admission.head()) is not None:
+        while not self._cut_off and (attempt := self._admission.head()) is not None:
             self._admission.admit(attempt)
             program = self.held[attempt]
             program.state = RUNNING
