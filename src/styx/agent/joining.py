@@ -64,7 +64,10 @@ class Joined:
         body = msgspec.json.encode(Enrol(self._agent, self._key()))
         status, answer = await asyncio.to_thread(self._ask, self._given(), body)
         if status == 201:
-            secret = msgspec.json.decode(answer, type=Enrolled).secret
+            try:
+                secret = msgspec.json.decode(answer, type=Enrolled).secret
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                raise Unreachable(f"{self._server} answers, but not as a Styx server does") from None
             self.keep(secret)
             return secret
         if status in {429, 503, 507}:
@@ -96,7 +99,7 @@ class Joined:
     def _credential(self) -> str:
         try:
             kept = msgspec.json.decode((self._folder / "credential").read_bytes(), type=_Kept)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return ""
         return kept.secret if kept.server == self._server else ""
 
@@ -118,7 +121,7 @@ class Joined:
 def _detail(answer: bytes) -> str:
     try:
         problem = msgspec.json.decode(answer, type=dict[str, object])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "it did not say why"
     return "; ".join(str(problem[name]) for name in ("detail", "hint") if problem.get(name)) or "it did not say why"
 

@@ -50,6 +50,7 @@ __all__ = [
 
 # What comes from a node is checked where it is decoded: no number that arithmetic or the store could not bear, no text without end.
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+Stage = Annotated[int, msgspec.Meta(ge=0, le=2)]  # 0 queued, 1 running, 2 ended and not yet acknowledged
 Code = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
 Reason = Annotated[str, msgspec.Meta(max_length=64 << 10)]
 Result = Annotated[bytes, msgspec.Meta(max_length=4_096)]
@@ -107,7 +108,7 @@ class Held(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An attempt that a node says it holds."""
 
     attempt: Count
-    state: int  # 0 queued, 1 running, 2 ended and not yet acknowledged
+    state: Stage
     ran: Count = 0  # milliseconds since its start
 
 

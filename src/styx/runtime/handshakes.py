@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from styx.core.resources import Resources
+from styx.core.units import MAX_ACCELERATORS, MAX_CPUS
 from styx.errors import ProtocolError
 from styx.protocol.codec import decode_agent
 from styx.protocol.messages import OLDEST, VERSION, Hello, Refused
 
 __all__ = ["Handshakes", "read_hello", "unfit"]
+
+_MOST_BYTES = 1 << 62  # of memory or disk; what a task may ask for is far less
 
 _LONGEST = 60_000  # milliseconds that anybody is told to wait
 HELLO_LIMIT = 10.0  # seconds for an agent to say who it is
@@ -66,4 +70,18 @@ def unfit(hello: Hello) -> Refused | None:
         )
     if not hello.agent or not hello.session:
         return Refused("an agent must give its id and its session")
+    if not _sound(hello.capacity):
+        return Refused("an agent's capacity is counted in whole numbers, each kind of accelerator once, in order")
     return None
+
+
+def _sound(capacity: Resources) -> bool:
+    """Whether one can reckon with it."""
+    kinds = [kind for kind, _ in capacity.accelerators]
+    return (
+        0 <= capacity.cpus <= MAX_CPUS * 1_000
+        and 0 <= capacity.memory <= _MOST_BYTES
+        and 0 <= capacity.disk <= _MOST_BYTES
+        and kinds == sorted(set(kinds))
+        and all(0 < count <= MAX_ACCELERATORS for _, count in capacity.accelerators)
+    )

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from styx.errors import ProtocolError
+from styx.protocol.codec import BROKEN
 from styx.protocol.owner import AgentToOwner, OwnerToAgent
 
 __all__ = ["MAX_FRAME", "Frames", "encode", "from_agent", "from_owner"]
@@ -52,7 +53,7 @@ class Frames(Generic[_Message]):
                 break
             try:
                 messages += self._decoder.decode(bytes(buffer[start + 4 : end]))
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            except BROKEN as error:
                 raise ProtocolError(f"not a frame of messages: {error}") from error
             start = end
         del buffer[:start]
