@@ -19,7 +19,7 @@ from styx.testing.cluster import Cluster, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(scaled(180, 1_800))]
 
-KILLS = scaled(5, 50)
+KILLS = scaled(4, 50)
 WIDTH = 4
 TREES = 50
 

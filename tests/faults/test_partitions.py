@@ -1,6 +1,6 @@
 """Agents in network namespaces of their own, cut off without a word for less and for more than their lease, one and all.
 
-Leases are short here, the code is the same: heartbeat 200 ms, suspect after 1 s, lost after 6 s.
+Leases are short here, the code is the same: heartbeat 200 ms, suspect after 1 s, lost after 5 s.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from styx.testing.cluster import Cluster, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-LEASE = 6.0
-SHORT = {"STYX_HEARTBEAT": "200ms", "STYX_SUSPECT": "1s", "STYX_LOST": "6s"}
+LEASE = 5.0
+SHORT = {"STYX_HEARTBEAT": "200ms", "STYX_SUSPECT": "1s", "STYX_LOST": "5s"}
 ALL = 5  # agents that are cut off together
 
 PROGRAM = (
