@@ -228,10 +228,21 @@ class _Pass:
         queues = self._world.queues
         if shape.key not in queues.reserved and self._frontier.covers(shape):
             return True
-        if shape.candidates is None and next(reversed(queues.changed.values()), 0) <= shape.watermark:
+        if shape.candidates is None and self._nothing_new(shape):
             self._asked(shape)
             return True
         return False
+
+    def _nothing_new(self, shape: Shape) -> bool:
+        """Whether no node that changed since the shape looked last is worth a look. Of many changes it says that one may be."""
+        queues, nodes, seen = self._world.queues, self._world.nodes, shape.watermark
+        for count, (node, number) in enumerate(reversed(queues.changed.items())):
+            if number <= seen:
+                break
+            if count == _GLANCES or self._worth_a_look(nodes[node], shape.resources):
+                return False
+        shape.watermark = queues.changes
+        return True
 
     def _look(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
         queues, nodes = self._world.queues, self._world.nodes

@@ -84,10 +84,14 @@ def _soonest(world: World, shape: Shape) -> Node | None:
     """The usable, unreserved node that could hold the shape and lacks the least of it now. Nobody knows how long tasks run,
     so what is lacking stands for the time until it is free."""
     best: tuple[int, int] | None = None
+    demand = shape.resources
     for node in world.nodes.values():
-        if node.reserved >= 0 or not usable(node) or mismatch(node, shape.resources, shape.labels) is not None:
+        if node.reserved >= 0 or not usable(node) or mismatch(node, demand, shape.labels) is not None:
             continue
-        rank = missing(shape.resources, node.admission.free).weight, node.id
+        free = node.admission.free
+        if best is not None and not demand.accelerators and demand.cpus - free.cpus > best[0]:
+            continue  # what it lacks weighs at least that much
+        rank = missing(demand, free).weight, node.id
         if best is None or rank < best:
             best = rank
     return None if best is None else world.nodes[best[1]]
