@@ -9,7 +9,9 @@ import pytest
 from runtime_kit import ended, job, run, shell, submit, task
 
 from styx.core.effects import Step
-from styx.core.events import CancelRequested, Event
+from styx.core.engine import Engine
+from styx.core.events import AttemptsReported, CancelRequested, Event, JobStaged
+from styx.core.states import JobState
 from styx.errors import Busy, StaleEpoch, StoreFull, SyncFailed
 from styx.protocol.messages import Start
 from styx.runtime.clock import VirtualClock
@@ -105,6 +107,57 @@ def test_a_turn_is_bounded() -> None:
             await asyncio.gather(first, *wide)
             assert max(len(batch.records) for batch in store.batches) < 1_100
             assert len(store.batches) >= 3
+
+    run(main())
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """Every event that the core hears of, in order."""
+    events: list[Event] = []
+    step = Engine.step
+
+    def watched(self: Engine, event: Event, now: int) -> Step:
+        events.append(event)
+        return step(self, event, now)
+
+    monkeypatch.setattr(Engine, "step", watched)
+    return events
+
+
+def test_the_core_hears_of_a_long_report_in_portions(told: list[Event]) -> None:
+    async def main() -> None:
+        async with shell() as sh:
+            agent = FakeAgent(sh.hub, cpus=1_500)
+            await agent.connect()
+            row = await ended(sh, await submit(sh, job("many", task("a", array=1_500))))
+            assert row.state == JobState.SUCCEEDED
+            await agent.until(lambda: not agent.held)
+            await agent.disconnect()
+        reports = [event for event in told if isinstance(event, AttemptsReported)]
+        assert max(len(report.started) + len(report.ended) for report in reports) <= 200
+        assert sum(len(report.ended) for report in reports) == 1_500
+
+    run(main())
+
+
+def test_who_asks_goes_before_what_is_reported(told: list[Event]) -> None:
+    async def main() -> None:
+        store = SlowStore()
+        async with shell(store) as sh:
+            store.hold()
+            first = asyncio.ensure_future(submit(sh, job("first", task("a"))))
+            await store.reached.wait()
+            told.clear()
+            for _ in range(100):
+                sh.loop.post(AttemptsReported(1))
+            asking = [asyncio.ensure_future(submit(sh, job(f"j{n}", task("a")))) for n in range(3)]
+            await turns()
+            store.gate.set()
+            await asyncio.gather(first, *asking)
+        kinds = [type(event) for event in told if type(event) in {JobStaged, AttemptsReported}]
+        assert kinds[:6] == [JobStaged, AttemptsReported] * 3
+        assert kinds.count(AttemptsReported) == 100
 
     run(main())
 
