@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,10 +14,10 @@ from styx.cli.app import App
 from styx.cli.emit import note
 
 if TYPE_CHECKING:
+    from styx.providers.local.child import Child
     from styx.server.daemon import Options
 
 RESTART = 2.0  # seconds before an agent that ended is started again
-PATIENCE = 10.0  # seconds for the agent to go
 
 
 @click.command()
@@ -71,7 +69,7 @@ class _Beside:
         self._app = app
         self._arguments = arguments
         self._environ = {**os.environ, "STYX_LOG_LEVEL": log_level}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, options: Options) -> int:
@@ -96,14 +94,11 @@ class _Beside:
             note(f"the agent ended with {code}; starting it again")
             await asyncio.sleep(RESTART)
 
-    def _spawn(self, url: str) -> subprocess.Popen[bytes]:
-        # A session of its own: Ctrl-C in the terminal reaches the server alone, which then stops the agent in order.
-        return subprocess.Popen(
-            [sys.executable, "-m", "styx.cli.beside", "--server", url, *self._arguments],
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def _spawn(self, url: str) -> Child:
+        from styx.providers.local.child import Child
+
+        # Ctrl-C in the terminal reaches the server alone, which then stops the agent in order.
+        return Child([sys.executable, "-m", "styx.cli.beside", "--server", url, *self._arguments], self._environ)
 
     async def _welcome(self, url: str) -> None:
         from styx.cli.words import size
@@ -124,17 +119,5 @@ class _Beside:
         note("Ctrl-C stops both; programs that run then go on, and the next `styx up` finds them")
 
     def _stop(self) -> None:
-        """The first signal asks the agent to wait for its programs, the second to leave them to their owner and go."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.5)
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._process is not None:
+            self._process.stop()
