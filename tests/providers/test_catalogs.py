@@ -99,6 +99,8 @@ def test_with_other_settings_what_was_asked_before_is_not_used(tmp_path: Path) -
     narrowed = Built(offer("m"))
     assert [one.region for one in catalogs.load(narrowed).offers] == ["r1"]
     assert "of other settings" in catalogs.problems["fake"]
+    one_zone = Built(msgspec.structs.replace(offer("m"), zone="r1b"), offer("m", region="r2"))
+    assert [one.zone for one in catalogs.load(one_zone).offers] == ["r1b", "r2a"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -1,7 +1,7 @@
 """The offers of a provider: those that came with the program, and over them those that its cloud was asked for (`styx offers --refresh`),
 which are kept in DIR/offers/PROVIDER.json.
 
-A file says when its prices were asked and of whom, and which regions the settings named then: with other settings it is not used, so
+A file says when its prices were asked and of whom, and which zones the settings led to then: with other settings it is not used, so
 that nothing is brought up where it is not wanted any more. It is written beside itself and renamed, and one that cannot be read as it
 was written is reported and passed over. What it has no offers of (a region that did not answer) stays as it came with the program.
 """
@@ -42,7 +42,7 @@ class _File(msgspec.Struct, frozen=True):
     provider: str
     at: int
     source: str
-    regions: tuple[str, ...]  # that the built-in catalog had at that time, which follow from the settings
+    places: tuple[str, ...]  # zones that the built-in catalog had at that time, which follow from the settings
     offers: tuple[Offer, ...]
     format: int = 1
 
@@ -59,7 +59,7 @@ class Catalogs:
         """What is known of a provider's offers."""
         offers, source = provider.catalog()
         built_in = Known(tuple(offers), _date(source), f"{provider.name}: {source}" if source else "")
-        asked = self._read(provider.name, _regions(offers))
+        asked = self._read(provider.name, _places(offers))
         if asked is None:
             return built_in
         answered = {offer.region for offer in asked.offers}
@@ -75,7 +75,7 @@ class Catalogs:
             return
         name = provider.name
         when = datetime.fromtimestamp(at / 1_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        file = _File(name, at, f"{name}: asked {when}", _regions(provider.catalog()[0]), tuple(offers))
+        file = _File(name, at, f"{name}: asked {when}", _places(provider.catalog()[0]), tuple(offers))
         path = self._path(name)
         fresh = path.with_suffix(f".{os.getpid()}.new")
         try:
@@ -91,12 +91,12 @@ class Catalogs:
             raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
         self.problems.pop(name, None)
 
-    def _read(self, name: str, regions: tuple[str, ...]) -> _File | None:
+    def _read(self, name: str, places: tuple[str, ...]) -> _File | None:
         if self.folder is None:
             return None
         self.problems.pop(name, None)
         try:
-            return _parsed(self._path(name), name, regions)
+            return _parsed(self._path(name), name, places)
         except ValueError as error:
             self.problems[name] = str(error)
             return None
@@ -108,7 +108,7 @@ class Catalogs:
         return self.folder / f"{name}.json"
 
 
-def _parsed(path: Path, name: str, regions: tuple[str, ...]) -> _File | None:
+def _parsed(path: Path, name: str, places: tuple[str, ...]) -> _File | None:
     """What is in a file, None when there is none; raises ValueError for one that is not to be used."""
     try:
         with path.open("rb") as stored:
@@ -128,7 +128,7 @@ def _parsed(path: Path, name: str, regions: tuple[str, ...]) -> _File | None:
         or not all(_sound(one, name) for one in file.offers)
     ):
         raise ValueError(f"{path} is not a list of offers; {_ANEW}")
-    if file.regions != regions:
+    if file.places != places:
         raise ValueError(f"{path} is of other settings; {_ANEW}")
     return file
 
@@ -145,8 +145,8 @@ def merged(known: Mapping[str, Known], usable: frozenset[str], barred: Mapping[s
     )
 
 
-def _regions(offers: Sequence[Offer]) -> tuple[str, ...]:
-    return tuple(sorted({offer.region for offer in offers}))
+def _places(offers: Sequence[Offer]) -> tuple[str, ...]:
+    return tuple(sorted({offer.zone or offer.region for offer in offers}))
 
 
 def _sound(offer: Offer, provider: str) -> bool:
