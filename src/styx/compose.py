@@ -116,8 +116,10 @@ def _places(settings: Settings, home: Path) -> Callable[[ControlPlane, Vault], N
     ca = _certificates(settings.public_ca)
 
     def put(plane: ControlPlane, vault: Vault) -> None:
-        archives = plane.bundles.known
-        Provisioner.open(plane.shell, providers, home, vault, archives, public_url=settings.public_url, ca=ca)
+        if plane.archives is not None:
+            plane.archives.provisions = True  # tasks may run where no folder of the submitter is
+        known = plane.bundles.known
+        Provisioner.open(plane.shell, providers, home, vault, known, public_url=settings.public_url, ca=ca)
 
     return put
 
