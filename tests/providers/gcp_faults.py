@@ -119,6 +119,7 @@ class Faults:
     def __init__(self) -> None:
         self._queued: defaultdict[str, deque[tuple[Fault | None, Callable[[Asked], bool]]]] = defaultdict(deque)
         self._standing: list[tuple[str, Fault, Callable[[Asked], bool]]] = []
+        self._broken: dict[str, Fault] = {}  # by request id
         self.hit: Counter[str] = Counter()
 
     def next(self, method: str, *faults: Fault | None, when: Callable[[Asked], bool] = lambda asked: True) -> None:
@@ -140,6 +141,16 @@ class Faults:
         self._standing.clear()
 
     def take(self, asked: Asked) -> Fault | None:
+        """A connection that breaks makes aiohttp send a DELETE anew: that is the same request still, and meets the same fault."""
+        request = asked.query.get("requestId", "")
+        if request in self._broken:
+            return self._broken[request]
+        fault = self._take(asked)
+        if isinstance(fault, (Lost, Dropped)) and asked.method == "instances.delete":
+            self._broken[request] = fault
+        return fault
+
+    def _take(self, asked: Asked) -> Fault | None:
         queue = self._queued[asked.method]
         if queue and queue[0][1](asked):
             fault = queue.popleft()[0]

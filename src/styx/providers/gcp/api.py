@@ -1,7 +1,8 @@
 """One request and its answer.
 
-The session is made at the first call. Nothing is retried here but one thing: an access token that is not accepted though its time is
-not over is replaced once, since a 401 says for certain that nothing was done. Every error leaves as Refused or Unsure.
+The session is made at the first call. Nothing is retried but two things: an access token that is not accepted though its time is not
+over is replaced once, since a 401 says for certain that nothing was done; and aiohttp sends a GET or DELETE anew, once, when a
+connection that was kept open breaks. Every error leaves as Refused or Unsure.
 """
 
 from __future__ import annotations
