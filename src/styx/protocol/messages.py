@@ -80,10 +80,10 @@ class Welcome(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="welco
 
     version: int
     incarnation: str
-    node: int
-    acked: int
-    heartbeat: int  # send one this often
-    lease: int  # from sending a heartbeat that was acknowledged, until the agent must think itself cut off
+    node: Count
+    acked: Count
+    heartbeat: Count  # send one this often
+    lease: Count  # from sending a heartbeat that was acknowledged, until the agent must think itself cut off
     release: str
 
 
@@ -91,7 +91,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refus
     """Server: not like this. When `retry` is 0 there is no use in trying again."""
 
     reason: str
-    retry: int = 0
+    retry: Count = 0
 
 
 class Credential(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="credential"):
@@ -146,27 +146,27 @@ class Output(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="out"):
 class OutputAck(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="out-ack"):
     """Server: this stream is on disk up to this offset; the owner may let go of it."""
 
-    attempt: int
+    attempt: Count
     stream: int
-    offset: int
+    offset: Count
 
 
 class Spec(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What the attempts of one task share; sent once a frame however many elements start."""
 
-    job: int
-    task: int
+    job: Count
+    task: Count
     job_id: str
     task_id: str
     name: str
     command: tuple[str, ...]
     shell: bool
-    array: int
+    array: Count
     resources: Resources
     env: tuple[tuple[str, str], ...]
     workdir: str  # absolute, or empty for a private folder
-    timeout: int
-    grace: int
+    timeout: Count
+    grace: Count
     exclusive: bool = False  # the owner ends it by itself when the lease is over
     archive: str = ""  # SHA-256 of the packed working folder, fetched from the server; empty: there is none
     image: str = ""  # for runners of pods
@@ -175,9 +175,9 @@ class Spec(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Run(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    attempt: int
-    index: int
-    number: int
+    attempt: Count
+    index: Count
+    number: Count
 
 
 class Secret(msgspec.Struct, frozen=True, gc=False, array_like=True):

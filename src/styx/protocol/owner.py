@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from styx.core.events import AttemptEnding
+from styx.core.events import AttemptEnding, Count
 from styx.core.resources import Resources
 from styx.protocol.messages import Run, Secret, Spec
 
@@ -103,16 +103,16 @@ class OwnerForget(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="f
 
 
 class OwnerRelease(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="release"):
-    attempt: int
+    attempt: Count
     stream: int
-    offset: int
+    offset: Count
 
 
 class OwnerLease(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="lease"):
     """The agent's lease goes on for so long, in milliseconds. When it is over the owner ends what is `exclusive` by itself and
     starts nothing until it is told of another, whether or not the agent still lives."""
 
-    remaining: int
+    remaining: Count
 
 
 class OwnerShutdown(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="shutdown"):
