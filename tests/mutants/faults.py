@@ -276,6 +276,20 @@ FAULTS = (
         "tests/security/test_secrets.py",
     ),
     Fault(
+        "text that is no text is taken for a fault of the server's own",
+        "protocol/codec.py",
+        "    UnicodeDecodeError,\n",
+        "",
+        "tests/fuzz/test_hub.py tests/fuzz/test_owner_socket.py",
+    ),
+    Fault(
+        "an owner takes numbers that it can never tell of",
+        "protocol/messages.py",
+        "    attempt: Count\n    index: Count",
+        "    attempt: int\n    index: Count",
+        "tests/fuzz/test_owner_socket.py",
+    ),
+    Fault(
         "a viewer may write",
         "api/auth.py",
         '    WRITE = frozenset({"admin", "user"})',

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT = 400.0  # seconds for the tests of one fault; a hang is noticed too
 
 
-def judge(fault: Fault) -> tuple[str, float]:
+def judge(fault: Fault, limit: float = LIMIT) -> tuple[str, float]:
     """What became of a fault, and how long that took."""
     started = time.monotonic()
     source = (ROOT / "src" / "styx" / fault.file).read_text()
@@ -37,11 +37,11 @@ def judge(fault: Fault) -> tuple[str, float]:
         if fault.before:
             (Path(folder) / "src" / "styx" / fault.file).write_text(source.replace(fault.before, fault.after))
         tests = [test for test in fault.tests.split() if (ROOT / test).exists()]
-        verdict = run_tests(tests, Path(folder))
+        verdict = run_tests(tests, Path(folder), limit)
     return verdict, time.monotonic() - started
 
 
-def run_tests(tests: list[str], folder: Path) -> str:
+def run_tests(tests: list[str], folder: Path, limit: float) -> str:
     command = [
         sys.executable,
         "-m",
@@ -62,7 +62,7 @@ def run_tests(tests: list[str], folder: Path) -> str:
             env=env,
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=limit,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -82,7 +82,8 @@ def main() -> int:
     options = parser.parse_args()
     faults = [fault for fault in FAULTS if options.only in fault.name]
     bad = 0
-    sound = judge(Fault("no fault at all", "__init__.py", "", "", " ".join(sorted({f.tests for f in faults}))))
+    everything = " ".join(sorted({test for fault in faults for test in fault.tests.split()}))
+    sound = judge(Fault("no fault at all", "__init__.py", "", "", everything), 4 * LIMIT)
     if sound[0] != "NOT CAUGHT":
         print(f"the tests fail without any fault, so they prove nothing: {sound[0]}")
         return 1
