@@ -74,6 +74,7 @@ class ControlPlane(Plane, Submits):
             shell = await Shell.open(store, home / "output", clock=clock, settings=settings or _settings(), vault=vault)
             stack.push_async_callback(shell.close, "the control plane was closed")
             plane = cls(shell, version=_version())
+            plane.offering.home = home
             plane.bundles = Bundles(home / bundles.FOLDER)
             plane.archives = Archives(home / archives.FOLDER, shell.store, shell.engine.world, vault)
             if places is not None:

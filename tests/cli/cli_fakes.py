@@ -173,7 +173,7 @@ class FakeVerbs:
         return CostView(1.5, 6.5, [JobCost(JOB, "train", "RUNNING", 1.25, 20.0)], [machine])
 
     async def health(self) -> Health:
-        return Health("healthy", "0.1.0", "x", 1.0)
+        return Health("healthy", "0.1.0", "x", 1.0, provisions=self.planned is not None)
 
     async def backup(self, path: str) -> BackupView:
         self.asked.append(("backup", path))

@@ -179,6 +179,7 @@ def test_an_order_under_way_is_no_orphan(tmp_path: Path) -> None:
 
 def test_a_plan_marks_what_would_be_taken_and_what_was_refused(tmp_path: Path) -> None:
     async def body(b: Behind) -> None:
+        assert (await b.plane.health()).provisions
         plan = await b.plane.plan(gpu_job(), usable=True)
         (ranked,) = plan.rankings
         assert (ranked.fitting, ranked.free, plan.fits) == (6, False, True)
@@ -209,6 +210,7 @@ def test_a_provider_that_cannot_be_used_says_why_everywhere(tmp_path: Path) -> N
         (check,) = [one for one in await b.plane.check() if one.provider == "fake"]
         assert (check.usable, check.configured, check.problems) == (False, True, ["the credentials have expired"])
         assert (await b.plane.plan(gpu_job(), usable=True)).rankings == []
+        assert not (await b.plane.health()).provisions
         plan = await b.plane.plan(gpu_job(), offers=0)
         mine = [offer for offer in plan.rankings[0].offers if offer.provider == "fake"]
         assert {offer.why for offer in mine} == {"the credentials have expired"}

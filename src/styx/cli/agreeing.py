@@ -28,6 +28,8 @@ class Priced(Exception):
 
 async def price(verbs: Verbs, spec: JobSpec) -> None:
     """Raises Priced when something would be brought up for the job that costs money."""
+    if not (await verbs.health()).provisions:
+        return
     plan = await verbs.plan(spec, offers=_SHOWN, usable=True)
     for ranked in plan.rankings:
         if not ranked.free and any(offer.chosen and offer.price for offer in ranked.offers):

@@ -240,6 +240,7 @@ class Health(msgspec.Struct, frozen=True):
     incarnation: str
     uptime: float
     reason: str = ""
+    provisions: bool = False  # machines can be brought up from here now
 
 
 class VersionView(msgspec.Struct, frozen=True):

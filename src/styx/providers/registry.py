@@ -14,11 +14,11 @@ from styx.core.suggest import did_you_mean, one_of
 from styx.errors import Problem, SpecError
 from styx.providers.base import Context, Make, Provider
 
-__all__ = ["FOR_TESTS", "GROUP", "available", "make_all"]
+__all__ = ["GROUP", "QUIET", "available", "make_all"]
 
 GROUP = "styx.providers"
-FOR_TESTS = frozenset({"fake"})
-"""Providers that nobody is told of before they stand in the settings: what they offer is made up."""
+QUIET = frozenset({"fake", "local"})
+"""Providers that nobody is told of before they stand in the settings: what they offer is made up, or is this very machine."""
 
 
 def available() -> dict[str, EntryPoint]:

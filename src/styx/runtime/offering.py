@@ -138,7 +138,11 @@ class Offering:
         catalogs = self._catalogs()
         async with self._one_at_a_time:  # a table of offers is large while it is read
             for name, provider in [*(own.items() if provisioner is None else ()), *others.items()]:
-                known[name] = await asyncio.to_thread(catalogs.load, provider)
+                try:
+                    known[name] = await asyncio.to_thread(catalogs.load, provider)
+                except OSError as error:  # its table cannot be read: planning goes on without it
+                    barred[name] = f"its offers cannot be read: {error.strerror or error}"
+                    continue
                 barred[name] = _NO_SERVER if name in own else f"[providers.{name}] is not in styx.toml"
         return merged(known, usable, barred)
 
@@ -148,7 +152,7 @@ class Offering:
     @asynccontextmanager
     async def _providers(self) -> AsyncIterator[tuple[Mapping[str, Provider], Mapping[str, Provider]]]:
         """Those in the settings, and the others that are installed, as they are without settings."""
-        from styx.providers.registry import FOR_TESTS, available, make_all
+        from styx.providers.registry import QUIET, available, make_all
 
         provisioner = self._shell.provisioner
         context = Context(self.home or Path(os.devnull), os.environ, self._shell.clock.now, asyncio.sleep)
@@ -161,7 +165,7 @@ class Offering:
                 made += own.values()
             others: dict[str, Provider] = {}
             for name in available():
-                if name not in own and name not in FOR_TESTS:
+                if name not in own and name not in QUIET:
                     try:
                         others |= make_all({name: {}}, context)
                     except SpecError:  # it says nothing without settings

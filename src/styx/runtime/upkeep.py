@@ -29,7 +29,8 @@ class Upkeep:
         if shell.fatal.done() and not shell.fatal.cancelled() and (crash := shell.fatal.exception()) is not None:
             status, reason = "draining", str(crash)
         uptime = (shell.clock.now() - shell.started) / 1_000
-        return Health(status, self._version, shell.incarnation, uptime, reason)
+        provisions = shell.engine.places.usable
+        return Health(status, self._version, shell.incarnation, uptime, reason, provisions)
 
     async def stats(self) -> Stats:
         import psutil
