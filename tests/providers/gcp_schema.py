@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -19,7 +19,6 @@ _INTEGERS = {
     "int64": (-(2**63), 2**63 - 1),
     "uint64": (0, 2**64 - 1),
 }
-_VARIABLE = re.compile(r"\{(\+?)([a-zA-Z]+)\}")
 
 
 class Method:
@@ -30,12 +29,30 @@ class Method:
         self.request: str = said.get("request", {}).get("$ref", "")
         self.response: str = said.get("response", {}).get("$ref", "")
         self.path: str = said["path"]
-        parts, at = [], 0
-        for variable in _VARIABLE.finditer(self.path):
-            parts.append(re.escape(self.path[at : variable.start()]))
-            parts.append(f"(?P<{variable[2]}>{'.+' if variable[1] else '[^/]+'})")
-            at = variable.end()
-        self.pattern = re.compile("".join(parts) + re.escape(self.path[at:]))
+        self._parts = self.path.split("/")
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """Of a path with `{+name}`, which may hold slashes; of what form it is says the parameter."""
+        made = ""
+        for text, name in re.findall(r"([^{]+)|\{\+?([a-zA-Z]+)\}", self.path):
+            form = str(self.parameters[name].get("pattern", "[^/]+")).strip("^$") if name else ""
+            made += f"(?P<{name}>{form})" if name else re.escape(text)
+        return re.compile(made)
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """The variables in a path; None if it is not this method's."""
+        if "{+" in self.path:
+            matched = self._pattern.fullmatch(path)
+            return matched.groupdict() if matched else None
+        given = path.split("/")
+        found: dict[str, str] = {}
+        for wanted, part in zip(self._parts, given, strict=False):
+            if wanted.startswith("{"):
+                found[wanted.strip("{}")] = part
+            elif wanted != part:
+                return None
+        return found if all(found.values()) and len(given) == len(self._parts) else None
 
 
 class Discovery:
@@ -58,9 +75,9 @@ class Discovery:
         # A variable such as `{+parent}` may hold slashes, so a path may be longer than its method's.
         for slashes in range(path.count("/"), 0, -1):
             for method in self._methods.get((verb, slashes), ()):
-                found = method.pattern.fullmatch(path)
-                if found:
-                    return method, found.groupdict()
+                found = method.match(path)
+                if found is not None:
+                    return method, found
         return None
 
     def wrong_request(

@@ -27,8 +27,8 @@ def checked(tmp_path: Path, environ: Mapping[str, str] | None = None, **settings
     return asyncio.run(scenario())
 
 
-def lines(check: Check) -> str:
-    assert not check.usable
+def lines(check: Check, *, usable: bool = False) -> str:
+    assert check.usable is usable
     for line in (*check.problems, *check.hints):
         assert line.strip()
         assert "\n" not in line
@@ -153,10 +153,11 @@ def test_what_google_says_no_to_is_said_once(tmp_path: Path, error: Error, words
 
 def test_a_project_or_a_zone_that_is_not_set_or_not_there(tmp_path: Path) -> None:
     assert "`project`" in lines(checked(tmp_path, project="nobodys-project"))
-    said = lines(checked(tmp_path, zones=["europe-west4-a", "europe-west44-a", "us-central1-z"]))
+    said = lines(checked(tmp_path, zones=["europe-west4-a", "europe-west44-a", "us-central1-z"]), usable=True)
     assert "no zone europe-west44-a" in said
     assert "no zone us-central1-z" in said
     assert "did you mean 'europe-west4-" in said
+    assert "no zone us-central1-z" in lines(checked(tmp_path, zones=["us-central1-z"]))
     assert "no zone of Google Cloud is set" in lines(checked(tmp_path, zones=None))
 
     async def scenario() -> None:
@@ -165,7 +166,7 @@ def test_a_project_or_a_zone_that_is_not_set_or_not_there(tmp_path: Path) -> Non
             (tmp_path / "other.json").write_text(json.dumps(nameless))
             assert "no project" in lines(await world.provider(credentials=str(tmp_path / "other.json")).check())
             world.fake.engine.zones["us-central1-b"] = "DOWN"
-            assert "us-central1-b is down" in lines(await world.provider().check())
+            assert "us-central1-b is down" in lines(await world.provider().check(), usable=True)
 
     asyncio.run(scenario())
 

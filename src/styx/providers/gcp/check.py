@@ -22,7 +22,7 @@ Problem = tuple[str, str]
 
 
 async def check(api: Api, settings: Settings) -> Check:
-    identity = ""
+    identity, usable = "", False
     try:
         async with asyncio.timeout(_LIMIT):
             identity = (await api.credentials.found()).identity
@@ -31,7 +31,7 @@ async def check(api: Api, settings: Settings) -> Check:
             if not settings.zones:
                 hint = 'set `zones = ["europe-west4-a"]` under [providers.gcp], or CLOUDSDK_COMPUTE_ZONE'
                 return Check(False, identity, ("no zone of Google Cloud is set",), (hint,))
-            problems = await _ask(api, settings)
+            usable, problems = await _ask(api, settings)
     except Refused as error:
         problems = [(error.message, error.hint)]
     except Unsure as error:
@@ -44,20 +44,22 @@ async def check(api: Api, settings: Settings) -> Check:
             )
         ]
     told = tuple(dict.fromkeys(hint for _, hint in problems if hint))
-    return Check(not problems, identity, tuple(dict.fromkeys(problem for problem, _ in problems)), told)
+    return Check(usable, identity, tuple(dict.fromkeys(problem for problem, _ in problems)), told)
 
 
-async def _ask(api: Api, settings: Settings) -> list[Problem]:
-    """Errors: Refused and Unsure, of whatever stands in the way of everything; else what is wrong."""
+async def _ask(api: Api, settings: Settings) -> tuple[bool, list[Problem]]:
+    """Whether it can be used, and what is wrong: a zone that is missing or down leaves the others. Errors: Refused and Unsure, of whatever
+    stands in the way of everything."""
     zones = await _zones(api)  # first, and alone: without credentials the others would say the same in other words
-    problems = [_missing(zone, zones) for zone in settings.zones if zones.get(zone) != "UP"]
+    away = [_missing(zone, zones) for zone in settings.zones if zones.get(zone) != "UP"]
+    wrong: list[Problem] = []
     answers = await asyncio.gather(_listed(api), *_networks(api, settings), return_exceptions=True)
     for answer in answers:
         if isinstance(answer, (Refused, Unsure)):
-            problems.append((answer.message, answer.hint))
+            wrong.append((answer.message, answer.hint))
         elif isinstance(answer, BaseException):
             raise answer
-    return problems
+    return not wrong and len(away) < len(settings.zones), away + wrong
 
 
 async def _zones(api: Api) -> dict[str, str]:
