@@ -154,8 +154,10 @@ class LocalProvider:
         given = self._settings
         cpus = given.cpus or 1_000 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         memory = given.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        self._context.home.mkdir(parents=True, exist_ok=True)
-        disk = shutil.disk_usage(self._context.home).free
+        try:
+            disk = shutil.disk_usage(self._context.home).free
+        except OSError:  # the folder is not there before the server is
+            disk = 0
         arch = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
         return Offer("local", "", "", _TYPE, False, 0, Resources(cpus, memory, disk), arch, 0)
 
