@@ -27,7 +27,7 @@ __all__ = ["Provisioner"]
 
 log = get("places")
 
-AGAIN = 300.0  # seconds until a provider that cannot be used is checked again
+SOON, AGAIN = 2.0, 300.0  # seconds until providers are checked again: at first while one cannot be used, and at most
 PATIENCE = 3.0  # seconds that a check may take
 NO_URL = "no public_url is set, so machines would not find this server"
 
@@ -190,9 +190,14 @@ class Provisioner:
         await self._shell.loop.settled()
 
     async def _keep_looking(self) -> None:
+        """Check at the start, and again now and then: soon at first while one cannot be used, since it may only have been slow."""
+        wait, told = SOON, dict[str, tuple[str, ...]]()
         while True:
             await self.check()
-            for name, check in self.checks.items():
-                if not check.usable:
-                    log.warning("provider cannot be used", provider=name, reason="; ".join(check.problems))
-            await asyncio.sleep(AGAIN)
+            barred = {name: check.problems for name, check in self.checks.items() if not check.usable}
+            for name, problems in barred.items():
+                if told.get(name) != problems:
+                    log.warning("provider cannot be used", provider=name, reason="; ".join(problems))
+            told = barred
+            await asyncio.sleep(wait if barred else AGAIN)
+            wait = min(2 * wait, AGAIN)
