@@ -111,6 +111,7 @@ def _places(settings: Settings, home: Path) -> Callable[[ControlPlane, Vault], N
     from styx.providers.base import Context
     from styx.providers.registry import make_all
     from styx.runtime.provisioner import Provisioner
+    from styx.runtime.runners import open_runners
 
     context = Context(home, os.environ, lambda: time.time_ns() // 1_000_000, asyncio.sleep)
     providers = make_all(settings.providers, context)
@@ -120,7 +121,9 @@ def _places(settings: Settings, home: Path) -> Callable[[ControlPlane, Vault], N
         if plane.archives is not None:
             plane.archives.provisions = True  # tasks may run where no folder of the submitter is
         known = plane.bundles.known
-        Provisioner.open(plane.shell, providers, home, vault, known, public_url=settings.public_url, ca=ca)
+        url, shell = settings.public_url, plane.shell
+        Provisioner.open(shell, providers, home, vault, known, public_url=url, ca=ca)
+        shell.runners = open_runners(shell, providers, home, plane.archives, public_url=url, ca=ca)
 
     return put
 
