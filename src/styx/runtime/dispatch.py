@@ -26,7 +26,7 @@ from styx.runtime.secrets import Secrets
 __all__ = ["Dispatch"]
 
 _RUNS = 2_000  # attempts in one message
-_CACHE = 20_000  # specs kept encoded-ready
+_CACHE = 4_000  # specs kept encoded-ready
 _FILES = 1 << 20  # bytes of results in one message
 _RUN_SIZE = 14  # bytes of a Run in a frame, roughly
 _RUN_HELD = 64  # and in memory

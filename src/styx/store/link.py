@@ -30,6 +30,7 @@ BUSY_TIMEOUT = 5_000  # milliseconds; only a foreign program can make us wait at
 WAL_LIMIT = 64 << 20  # bytes that the WAL file keeps after a checkpoint emptied it
 BACKSTOP = 16_384  # pages; SQLite's own checkpoint inside a commit, should ours have fallen behind
 CACHED_STATEMENTS = 256
+CACHE = 4_096  # KiB of pages that the writer keeps; with eight times as many it is no faster, and only fills them by and by
 
 
 class Link(aiosqlite.Connection):
@@ -66,7 +67,7 @@ def set_up_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -32768")
+    connection.execute(f"PRAGMA cache_size = -{CACHE}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
 
