@@ -30,7 +30,7 @@ BUSY_TIMEOUT = 5_000  # milliseconds; only a foreign program can make us wait at
 WAL_LIMIT = 64 << 20  # bytes that the WAL file keeps after a checkpoint emptied it
 BACKSTOP = 16_384  # pages; SQLite's own checkpoint inside a commit, should ours have fallen behind
 CACHED_STATEMENTS = 256
-CACHE = 4_096  # KiB of pages that the writer keeps; with eight times as many it is no faster, and only fills them by and by
+CACHE = 4_096  # KiB of pages that the writer keeps; eight times as many make it no faster
 
 
 class Link(aiosqlite.Connection):
