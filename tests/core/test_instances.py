@@ -299,6 +299,22 @@ def test_work_on_a_machine_that_the_cloud_took_back_runs_elsewhere_at_once() -> 
     talk.expect_start(node + 1)
 
 
+def test_a_machine_that_ended_itself_and_is_only_stopped_is_ended_for_good() -> None:
+    talk = Cloudy()
+    number = talk.submit(job("j", task("x")))
+    node = talk.up()
+    (attempt,) = talk.expect_start(node)
+    talk.started(attempt)
+    talk.listing(talk.shows(node, stopped=True))
+    assert talk.state(node) == "UP", "its agent is here, so the listing is behind"
+    talk.suspect(node)
+    talk.listing(talk.shows(node, stopped=True))
+    assert talk.take(EndInstances).nodes == (node,)
+    assert talk.states(number) == {"x": ["READY"]}
+    talk.expect_launch()
+    talk.nothing_else()
+
+
 def test_ordinary_tasks_stay_off_spot_machines() -> None:
     talk = Cloudy(offer("s.2", 2, 30_000, spot=True), SMALL)
     talk.submit(job("j", task("x", spot=Spot.YES, labels=(("spot", "true"),))))

@@ -207,6 +207,7 @@ class MachineSeen(msgspec.Struct, frozen=True, gc=False):
     ended: bool
     launched_at: int = 0
     detail: str = ""
+    stopped: bool = False  # it does not run, and still costs a little
     ours: bool = True  # of this incarnation of the database; others may be known, but are nobody's to end
 
 

@@ -148,7 +148,12 @@ def _compare(turn: Turn, node: Node, seen: MachineSeen) -> None:
     if not instance.ref:
         turn.record(InstanceBound(node.id, seen.ref, turn.now))
         turn.places.relaunch.pop(node.id, None)
-    if node.state == NodeState.RELEASING:
+    if seen.stopped and not node.connected and node.state != NodeState.RELEASING:
+        reason = seen.detail or "it was stopped, or ended itself"
+        for attempt in list(node.held.values()):
+            lose(turn, attempt, f"its machine does not run any more: {reason}")
+        release(turn, node, reason)
+    elif node.state == NodeState.RELEASING:
         turn.effect(EndInstances(instance.offer.provider, (node.id,)))
 
 

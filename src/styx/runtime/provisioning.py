@@ -167,8 +167,9 @@ class Provisioning:
 
     def _seen(self, machine: Machine) -> MachineSeen:
         ended = machine.state is MachineState.ENDED
+        stopped = machine.state is MachineState.STOPPED
         ours = machine.cluster == self._cluster
-        return MachineSeen(machine.ref, machine.token, ended, machine.launched_at, machine.detail, ours)
+        return MachineSeen(machine.ref, machine.token, ended, machine.launched_at, machine.detail, stopped, ours)
 
     async def _call(self, provider: str, call: Awaitable[T]) -> T:
         """The answer of a provider, within PATIENCE. Raises Refused and Unsure, whatever it does."""
