@@ -17,9 +17,11 @@ from styx.core.settings import CoreSettings
 from styx.core.spec import JobSpec, TaskSpec
 from styx.errors import AmbiguousId, NotFound, SpecError, UsageError
 from styx.protocol.places import InstanceView, OffersQuery
-from styx.providers.base import Machine, Order
+from styx.providers.base import Machine, Order, Provider
+from styx.providers.catalogs import Catalogs, Known
 from styx.providers.fake import FakeCloud, FakeProvider
-from styx.runtime.clock import BootClock
+from styx.runtime.clock import BootClock, VirtualClock
+from styx.runtime.offering import KEPT
 from styx.runtime.provisioner import Provisioner
 from styx.runtime.shell import ShellSettings
 from styx.runtime.vault import Vault
@@ -281,3 +283,28 @@ def test_a_name_that_fits_two_machines_is_ambiguous(tmp_path: Path) -> None:
         await b.plane.down(everything=True)
 
     with_a_cloud(body, tmp_path)
+
+
+def test_tables_of_offers_are_read_once_and_dropped_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def load(catalogs: Catalogs, provider: Provider) -> Known:
+        read.append(provider.name)
+        return Known()
+
+    monkeypatch.setattr(Catalogs, "load", load)
+
+    async def main() -> None:
+        clock = VirtualClock()
+        async with ControlPlane.open(agent=False, clock=clock) as plane:
+            await plane.offers()
+            first = list(read)
+            assert "aws" in first
+            assert not {"fake", "local"}.intersection(first)
+            await plane.offers()
+            assert read == first
+            clock.advance(KEPT)
+            await plane.offers()
+            assert read == first * 2
+
+    run(main())

@@ -20,6 +20,8 @@ from styx.store.base import InstanceRow
 __all__ = ["Instances"]
 
 _NOT_LISTED = "not in the last listing"
+_NOT_YET = "not listed yet"
+_COMING = (NodeState.REQUESTED, NodeState.BOOTING)
 
 
 class Instances:
@@ -94,7 +96,7 @@ class Instances:
             ref=instance.ref,
             **_place(instance.offer),
             state=node.state.value,
-            cloud=self._said(instance.offer.provider, instance.ref),
+            cloud=self._said(instance.offer.provider, instance.ref, _NOT_YET if node.state in _COMING else _NOT_LISTED),
             age=max(0, now - instance.intended_at) / 1_000,
             cost=(instance.cost + sum(instance.due(now).values())) / MICROS,
             job_id=text(job.id) if job is not None else "",
@@ -112,7 +114,7 @@ class Instances:
             ref=row.ref,
             **_place(row.offer),
             state=row.state or NodeState.GONE.value,
-            cloud=self._said(row.offer.provider, row.ref),
+            cloud=self._said(row.offer.provider, row.ref, _NOT_LISTED),
             age=max(0, end - row.intended_at) / 1_000,
             cost=row.micros / MICROS,
             job_id=text(job.id) if job is not None else "",
@@ -140,8 +142,8 @@ class Instances:
             orphan=True,
         )
 
-    def _said(self, provider: str, ref: str) -> str:
-        """What the last listing of a provider says of a machine."""
+    def _said(self, provider: str, ref: str, without: str) -> str:
+        """What the last listing of a provider says of a machine; `without` it, that word."""
         provisioner = self._shell.provisioner
         listing = provisioner.carrier.listings.get(provider) if provisioner is not None else None
         if listing is None or not ref:
@@ -149,7 +151,7 @@ class Instances:
         for machine in listing.machines:
             if machine.ref == ref:
                 return machine.state.value
-        return _NOT_LISTED if listing.complete else ""
+        return without if listing.complete else ""
 
 
 def _place(offer: Offer) -> dict[str, Any]:

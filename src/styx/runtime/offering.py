@@ -1,7 +1,8 @@
 """What could be brought up, and whether it can from here: of the providers in the settings, and, for planning, of those that are
 installed and not in them. Works without a server too: then the settings are the caller's, and nothing can be brought up.
 
-Nothing is loaded before somebody asks, and the offers of providers that are not set up are not kept.
+Nothing is loaded before somebody asks, and the offers of providers that are not set up are dropped again when nobody has asked for a
+while: they are large, and a server has better use for its memory.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from styx.errors import SpecError, UsageError
 from styx.protocol.places import CheckView, OffersQuery, OffersView, OfferView, RefreshView
 from styx.providers.base import Check, Context, Provider, Refused, Unsure
 from styx.providers.catalogs import FOLDER, Catalogs, Known, merged
+from styx.runtime.clock import Handle
 from styx.runtime.shell import Shell
 
 __all__ = ["Offering", "offer_view", "why_refused"]
 
 PATIENCE = 3.0  # seconds that a check may take
+KEPT = 60_000  # milliseconds that tables of offers are kept for whoever asks next
 _NO_SERVER = "no server is running here; `styx up` or `styx-server` with a public_url brings machines up"
 
 
@@ -38,6 +41,8 @@ class Offering:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._one_at_a_time = asyncio.Lock()
+        self._kept: dict[str, Known] = {}
+        self._drop: Handle | None = None
         self.home: Path | None = None
         self.tables: Mapping[str, Mapping[str, Any]] = {}
 
@@ -86,6 +91,7 @@ class Offering:
             ]
         async with self._providers() as (own, _):
             catalogs = self._catalogs()
+            self._kept.clear()
             asked = [provider for provider in own.values() if provider.provisioner is not None]
             return list(await asyncio.gather(*(_refresh(provider, catalogs) for provider in asked)))
 
@@ -135,16 +141,24 @@ class Offering:
             now = provisioner.catalog
             usable, barred = now.usable, dict(now.barred)
             known[""] = Known(now.offers, now.at, now.source)
-        catalogs = self._catalogs()
         async with self._one_at_a_time:  # a table of offers is large while it is read
             for name, provider in [*(own.items() if provisioner is None else ()), *others.items()]:
                 try:
-                    known[name] = await asyncio.to_thread(catalogs.load, provider)
+                    known[name] = await self._load(provider)
                 except OSError as error:  # its table cannot be read: planning goes on without it
                     barred[name] = f"its offers cannot be read: {error.strerror or error}"
                     continue
                 barred[name] = _NO_SERVER if name in own else f"[providers.{name}] is not in styx.toml"
         return merged(known, usable, barred)
+
+    async def _load(self, provider: Provider) -> Known:
+        found = self._kept.get(provider.name)
+        if found is None:
+            found = self._kept[provider.name] = await asyncio.to_thread(self._catalogs().load, provider)
+        if self._drop is not None:
+            self._drop.cancel()
+        self._drop = self._shell.clock.call_later(KEPT, self._kept.clear)
+        return found
 
     def _catalogs(self) -> Catalogs:
         return Catalogs(None if self.home is None else self.home / FOLDER)
