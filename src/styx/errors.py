@@ -10,6 +10,7 @@
     ├── Busy                 try again later (exit 75, HTTP 429 or 503)
     ├── TooSlow              a reader of the event stream did not keep up; it says where to resume (exit 75)
     ├── NotAllowed           the token may not do this (exit 77, HTTP 401 or 403)
+    │   └── Revoked          and never will again: somebody took it back
     ├── Unreachable          no server answers there (exit 69)
     ├── WaitTimeout          the caller's own time ran out (exit 124)
     ├── ProtocolError        the other side of a link broke the protocol
@@ -35,6 +36,7 @@ __all__ = [
     "NotFound",
     "Problem",
     "ProtocolError",
+    "Revoked",
     "SpecError",
     "StaleEpoch",
     "StoreError",
@@ -173,6 +175,12 @@ class NotAllowed(StyxError):
     def __init__(self, message: str, *, hint: str = "", status: int = 403) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class Revoked(NotAllowed):
+    """Somebody took back what was shown: trying again is of no use."""
+
+    code = "revoked"
 
 
 class Unreachable(StyxError):

@@ -11,16 +11,17 @@ import pytest
 from fake_server import start
 from session_dialogue import PROFILE
 
+from styx.agent.clock import boottime
 from styx.agent.embedded import run_embedded
 from styx.agent.folders import apply
 from styx.agent.nowork import NoWorkOwner
 from styx.agent.results import DropResults, WriteResults
-from styx.agent.runner import AgentRunner, Refusal
+from styx.agent.runner import PARDON, AgentRunner, Refusal
 from styx.agent.session import Session
 from styx.aiokit.backoff import Backoff
 from styx.core.resources import Resources
 from styx.core.states import Outcome
-from styx.errors import NotAllowed, StyxError, Unreachable
+from styx.errors import NotAllowed, Revoked, StyxError, Unreachable
 from styx.protocol.codec import decode_agent, encode
 from styx.protocol.messages import (
     Ack,
@@ -86,17 +87,23 @@ class Scene:
 
     def __init__(self, open_owner: Callable[[], Awaitable[Any]] | None = None) -> None:
         self.dials: asyncio.Queue[Any] = asyncio.Queue()
+        self.waiting = asyncio.Event()  # a dial has nothing to take
+        self.now = 0  # milliseconds that have passed at one stroke
         self.session = Session(PROFILE)
         self.owner = NoWorkOwner()
         self.runner = AgentRunner(
             self.session,
             open_owner or self.owner.open,
             self._dial,
+            clock=lambda: self.now + boottime(),
             backoff=lambda: Backoff(0.001, 0.001, jitter=0),
         )
 
     async def _dial(self) -> Line:
+        if self.dials.empty():
+            self.waiting.set()
         answer = await self.dials.get()
+        self.waiting.clear()
         if isinstance(answer, Exception):
             raise answer
         assert isinstance(answer, Line)
@@ -149,6 +156,45 @@ def test_a_refused_token_ends_it_and_so_does_a_final_refusal() -> None:
         with pytest.raises(Refusal, match="too old"):
             await running
         assert line.closed
+
+    run(body)
+
+
+def test_a_token_that_had_been_good_is_shown_again_for_a_while() -> None:
+    """A proxy refused it, or a server that was restored from a backup does not know it until it is made anew."""
+
+    async def body() -> None:
+        scene = Scene()
+        running = asyncio.create_task(scene.runner.run())
+        first = scene.line()
+        await first.join()
+        for _ in range(3):
+            scene.dials.put_nowait(NotAllowed("not known here", status=401))
+        first.to_agent.put_nowait(None)
+        second = scene.line()
+        await second.join()
+        scene.dials.put_nowait(NotAllowed("not known here", status=401))
+        scene.now += int(PARDON * 1_000)  # it has been heard since: that does not count
+        second.to_agent.put_nowait(None)
+        await scene.waiting.wait()
+        scene.now += int(PARDON * 1_000)
+        scene.dials.put_nowait(NotAllowed("not known here", status=401))
+        with pytest.raises(NotAllowed, match="not known here"):
+            await running
+
+    run(body)
+
+
+def test_a_token_that_was_revoked_is_not_shown_again() -> None:
+    async def body() -> None:
+        scene = Scene()
+        running = asyncio.create_task(scene.runner.run())
+        first = scene.line()
+        await first.join()
+        scene.dials.put_nowait(Revoked("it was revoked", status=401))
+        first.to_agent.put_nowait(None)
+        with pytest.raises(Revoked):
+            await running
 
     run(body)
 

@@ -27,7 +27,8 @@ from websockets.exceptions import (
 from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
-from styx.errors import Busy, NotAllowed, ProtocolError, StyxError, Unreachable
+from styx.agent.joining import was_revoked
+from styx.errors import Busy, NotAllowed, ProtocolError, Revoked, StyxError, Unreachable
 from styx.protocol.codec import MAX_FRAME
 
 __all__ = ["Socket", "open_socket"]
@@ -43,10 +44,11 @@ _BROKEN = {CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_T
 class _Answered(Exception):
     """The server answered with HTTP, and not with a websocket."""
 
-    def __init__(self, status: int, headers: Headers) -> None:
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
         super().__init__(f"HTTP status {status}")
         self.status = status
         self.headers = headers
+        self.body = body
 
 
 class _Connection(ClientConnection):
@@ -56,7 +58,8 @@ class _Connection(ClientConnection):
         try:
             await super().handshake(*args, **kwargs)  # type: ignore[arg-type]
         except InvalidStatus as error:
-            raise _Answered(error.response.status_code, error.response.headers) from None
+            answer = error.response
+            raise _Answered(answer.status_code, answer.headers, bytes(answer.body or b"")) from None
 
 
 class Socket:
@@ -95,7 +98,7 @@ class Socket:
 async def open_socket(server: str, address: str, token: str, tls: ssl.SSLContext | None = None) -> Socket:
     """Dial ws://... or wss://..., through the proxy that the environment names, if any. `server` is the address that people know.
 
-    Errors: Unreachable and Busy (to be tried again), NotAllowed.
+    Errors: Unreachable and Busy (to be tried again), NotAllowed, and Revoked when the server says that it took the token back.
     """
     if not all("!" <= letter <= "~" for letter in token):
         raise NotAllowed("the token holds a character that no token has", hint="is it the right file?")
@@ -162,7 +165,12 @@ def _refusal(server: str, answer: _Answered, had_token: bool) -> StyxError:
                 f"{server} wants a token and there is none",
                 hint="give --token-file, STYX_TOKEN, or the STYX_HOME of the server on this host",
             )
-        return NotAllowed(f"{server} refused the token ({status})", hint="see `styx token` on the server's host")
+        kind = Revoked if was_revoked(answer.body) else NotAllowed
+        return kind(
+            f"{server} refused the token ({status}{', it was revoked' if kind is Revoked else ''})",
+            hint="see `styx token` on the server's host",
+            status=status,
+        )
     if status in {429, 503}:
         given = answer.headers.get("Retry-After", "")
         return Busy(f"{server} is busy ({status})", retry_after=float(given) if given.isdigit() else 1.0, status=status)

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from styx.errors import Busy, NotAllowed, StyxError, Unreachable
+from styx.errors import Busy, NotAllowed, Revoked, StyxError, Unreachable
 from styx.protocol.joining import ENROL, JOIN, Enrol, Enrolled
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Joined"]
+__all__ = ["Joined", "was_revoked"]
 
 LIMIT = 10.0  # seconds for the server's answer
 
@@ -60,7 +60,8 @@ class Joined:
         _write(self._folder / "credential", msgspec.json.encode(_Kept(self._server, secret)))
 
     async def join(self) -> str:
-        """Raises NotAllowed when the server does not have this agent, Unreachable, Busy, StyxError."""
+        """Raises NotAllowed when the server does not have this agent (Revoked when it took back what it gave), Unreachable, Busy,
+        StyxError."""
         body = msgspec.json.encode(Enrol(self._agent, self._key()))
         status, answer = await asyncio.to_thread(self._ask, self._given(), body)
         if status == 201:
@@ -73,7 +74,8 @@ class Joined:
         if status in {429, 503, 507}:
             raise Busy(f"{self._server} is busy ({status})", retry_after=1.0, status=status)
         if status in {400, 401, 403}:
-            raise NotAllowed(f"{self._server} did not let this agent join: {_detail(answer)}", status=status)
+            kind = Revoked if was_revoked(answer) else NotAllowed
+            raise kind(f"{self._server} did not let this agent join: {_detail(answer)}", status=status)
         raise Unreachable(f"{self._server} answers, but takes no agents that join ({status})")
 
     def _ask(self, token: str, body: bytes) -> tuple[int, bytes]:
@@ -118,11 +120,20 @@ class Joined:
         return found
 
 
-def _detail(answer: bytes) -> str:
+def was_revoked(answer: bytes) -> bool:
+    """Whether a server's refusal says that what was shown is revoked: others may be withdrawn by whoever made them."""
+    return _problem(answer).get("code") == Revoked.code
+
+
+def _problem(answer: bytes) -> dict[str, object]:
     try:
-        problem = msgspec.json.decode(answer, type=dict[str, object])
+        return msgspec.json.decode(answer, type=dict[str, object])
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return "it did not say why"
+        return {}
+
+
+def _detail(answer: bytes) -> str:
+    problem = _problem(answer)
     return "; ".join(str(problem[name]) for name in ("detail", "hint") if problem.get(name)) or "it did not say why"
 
 

@@ -36,7 +36,7 @@ class Port(Protocol[S, R]):
 ServerPort = Port[AgentMessage, ServerMessage]
 OwnerPort = Port[AgentToOwner, OwnerToAgent]
 
-# A new connection to a server. Errors: Unreachable and Busy (it is tried again), NotAllowed (it is not).
+# A new connection to a server. Errors: Unreachable and Busy (it is tried again), NotAllowed (it is for a while, if it had been allowed), Revoked (it is not).
 Dial = Callable[[], Awaitable[ServerPort]]
 # A new connection to the owner, which is started when there is none. Errors: OSError, StyxError.
 OpenOwner = Callable[[], Awaitable[OwnerPort]]

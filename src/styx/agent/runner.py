@@ -22,13 +22,14 @@ from styx.agent.session import LinkState, Out, Session, Vitals
 from styx.aiokit.backoff import Backoff
 from styx.aiokit.stall import Stall
 from styx.core.states import Outcome
-from styx.errors import Busy, NotAllowed, ProtocolError, StyxError, Unreachable
+from styx.errors import Busy, NotAllowed, ProtocolError, Revoked, StyxError, Unreachable
 from styx.protocol.messages import AgentMessage
 from styx.protocol.owner import AgentToOwner, OwnerStart
 
 __all__ = ["AgentRunner", "Refusal"]
 
 SEND_LIMIT = 30.0  # seconds for one batch; a peer that takes longer is gone
+PARDON = 600.0  # seconds that a server which had welcomed this agent may refuse its token before that is believed
 PARTING = 5.0  # seconds for the last messages of an agent that has drained
 
 log = logging.getLogger("styx.agent")
@@ -157,11 +158,19 @@ class AgentRunner:
             await asyncio.sleep(wait)
 
     async def _reach(self) -> Any:
-        """A connection to the server, however long it takes."""
+        """A connection to the server, however long it takes. A token that was good, and is not known now, may be again: a proxy
+        stands in between, or the server was restored from a backup and somebody is mending it."""
+        refused_at: int | None = None
         while True:
             try:
                 port = await self._dial()
-            except (Unreachable, Busy) as error:
+            except (Unreachable, Busy, NotAllowed) as error:
+                if isinstance(error, NotAllowed):
+                    now = self._clock()
+                    refused_at = now if refused_at is None else refused_at
+                    known = self.session.heard_at is not None
+                    if not known or isinstance(error, Revoked) or now - refused_at >= PARDON * 1_000:
+                        raise
                 wait = self._server_backoff.next()
                 if isinstance(error, Busy):
                     wait += error.retry_after

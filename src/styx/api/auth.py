@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 
 from styx.api.problems import Handler
-from styx.errors import NotAllowed
+from styx.errors import NotAllowed, Revoked
 from styx.store.base import TokenRow
 
 __all__ = ["ACCESS", "IDENTITY", "TOKENS", "Access", "Identity", "Tokens", "auth_middleware", "authorise", "digest_of"]
@@ -85,6 +85,11 @@ class Tokens:
         if row is None or not self._good(row):
             return None
         return Identity(row.token, row.name, row.role, row.pool, row.expires_at, row.parent)
+
+    def revoked(self, secret: str) -> bool:
+        """Whether this was a token, and was taken back. As of the last look."""
+        row = self._rows.get(digest_of(secret))
+        return row is not None and row.revoked_at > 0
 
     async def live(self) -> set[int]:
         """The tokens that are somebody's now."""
@@ -153,7 +158,10 @@ async def _identify(request: web.Request) -> Identity | None:
     if scheme.lower() != "bearer":
         # what was sent is not repeated: it may be a secret without its scheme
         raise NotAllowed("only Bearer tokens are understood", hint="send `Authorization: Bearer styx_...`", status=401)
-    identity = await request.app[TOKENS].find(secret.strip())
+    tokens = request.app[TOKENS]
+    identity = await tokens.find(secret.strip())
     if identity is None:
-        raise NotAllowed("the token is not known here, has ended, or was revoked", status=401)
+        if tokens.revoked(secret.strip()):
+            raise Revoked("the token was revoked", status=401)
+        raise NotAllowed("the token is not known here, or has ended", status=401)
     return identity

@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable
 
 from styx.core.world import World
-from styx.errors import NotAllowed, StoreError, UsageError
+from styx.errors import NotAllowed, Revoked, StoreError, UsageError
 from styx.protocol.messages import Credential
 from styx.runtime.clock import Clock
 from styx.runtime.link import Link
@@ -69,7 +69,7 @@ class Credentials:
         own = [row for row in rows if row.agent == agent and row.role == "agent"]
         revoked = max((row.revoked_at for row in own if row.parent), default=0)  # 0: never
         if revoked > token.created_at:
-            raise NotAllowed(f"agent {agent} was revoked", hint="a join token that is made now lets it in again")
+            raise Revoked(f"agent {agent} was revoked", hint="a join token that is made now lets it in again")
         if any(not row.parent and not row.revoked_at for row in own):
             raise NotAllowed(f"agent {agent} has a token of its own", hint="revoke that first, or let it use it")
         if not revoked and agent in self._world.by_agent and not await self._store.enrolled(agent):
