@@ -25,8 +25,8 @@ __all__ = ["Figure", "document", "end_when_told", "interleave", "pin", "pss", "q
 class Figure:
     """One measured quantity: its values, one a round, and what it is held against.
 
-    `target` is an absolute one, or, with a `floor`, the share of that figure which must be reached in the same round. More is better
-    unless `less` says otherwise. `work` names the row of the table of peers that it belongs to (see `works`). `curve` is
+    `target` is an absolute one, or, with a `floor`, the share of that figure which must be reached in the same run: the best of the one
+    against the best of the other, so that a disturbed round of the floor helps nobody. More is better unless `less` says otherwise. `work` names the row of the table of peers that it belongs to (see `works`). `curve` is
     (panel, line, how many): a point of the chart that shows whether the cost of one stays flat as they grow."""
 
     def __init__(
@@ -68,12 +68,12 @@ class Figure:
 
     @property
     def held(self) -> float:
-        """What is held against the target: the best value, or the best share of the floor."""
-        return (min if self.less else max)(self.ratios) if self.floor else self.best
+        """What is held against the target: the best value, or its share of the floor's best."""
+        return self.best / self.floor.best if self.floor else self.best
 
     @property
     def met(self) -> bool | None:
-        """Whether the best round meets the target; None when there is none."""
+        """Whether the best meets the target; None when there is none."""
         if self.target is None:
             return None
         return self.held <= self.target if self.less else self.held >= self.target

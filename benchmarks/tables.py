@@ -13,6 +13,7 @@ __all__ = ["beyond", "comparison", "everything", "number", "reached", "work_figu
 
 Document = dict[str, Any]
 EARLIER = "†"
+QUIET = 2.0  # noise beyond which the table says of itself that it is worth little
 TOGETHER = timedelta(hours=2)  # what lies so far apart still counts as one run, whose parts were asked for one by one
 
 
@@ -68,7 +69,9 @@ def comparison(questions: dict[str, Document], peers: dict[str, Document]) -> st
         floor = floor_of(figures)
         cells += [number(floor) if floor is not None else "-", *_styx(figures, newest)]
         lines.append(f"| {work.title}, {work.unit} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _machine(documents, newest), "", *_legend(peers), ""])
+    why = "<details><summary>What the starred figures include, and why some have none</summary>"
+    notes = [why, "", *_reasons(peers), "", "</details>", ""]
+    return "\n".join([*lines, "", _machine(documents, newest), "", *_handicaps(peers), "", *notes])
 
 
 def _earlier(document: Document, newest: str) -> bool:
@@ -105,24 +108,32 @@ def _machine(documents: list[Document], newest: str) -> str:
         f"two slots each, one after the other on the same cores. The slowest run of a fixed piece of Python took {min(noises):.1f} to "
         f"{max(noises):.1f} times the fastest: 1.0 is a machine that nobody else uses."
     )
+    if max(noises) > QUIET:
+        text += (
+            " **The machine was busy: these are not the figures that it can reach, and rows are not to be compared.**"
+        )
     if any(_earlier(document, newest) for document in documents):
         text += f" {EARLIER}: from an earlier run."
     return text
 
 
-def _legend(peers: dict[str, Document]) -> list[str]:
+def _handicaps(peers: dict[str, Document]) -> list[str]:
     lines = []
     for key, title in PEERS.items():
-        if key not in peers:
+        if key in peers:
+            lines.append(f"- **{title}** {peers[key]['version']}: {'; '.join(peers[key]['handicaps'])}.")
+        else:
             lines.append(f"- **{title}**: `make bench-peers` installs it, no figures yet.")
-            continue
-        document = peers[key]
-        parts = [f"- **{title}** {document['version']}: {'; '.join(document['handicaps'])}."]
+    return lines
+
+
+def _reasons(peers: dict[str, Document]) -> list[str]:
+    lines = []
+    for key, document in peers.items():
         notes = _grouped({figure["work"]: figure["note"] for figure in document["figures"] if figure.get("note")})
-        absent = _grouped(document["absent"])
-        parts += [f"`*` {what}: {why}." for why, what in notes.items()]
-        parts += [f"`-` {what}: {why}." for why, what in absent.items()]
-        lines.append(" ".join(parts))
+        parts = [f"`*` {what}: {why}." for why, what in notes.items()]
+        parts += [f"`-` {what}: {why}." for why, what in _grouped(document["absent"]).items()]
+        lines.append(f"- **{PEERS[key]}** {' '.join(parts)}")
     return lines
 
 

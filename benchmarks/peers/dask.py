@@ -20,12 +20,25 @@ from peers.bench import Peer, free_port, latencies, pss, quantile, rate, stop
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": "", "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "inf"}
 PAUSE = 0.015  # seconds; the client sends at once what comes 10 ms or more after the last
+BULK = """
+import os, sys, time
+from distributed import Client
+def nothing(*needs):
+    return None
+client, count = Client(sys.argv[1]), int(sys.argv[2])
+begin = time.perf_counter()
+kept = client.map(nothing, range(count), pure=False)
+while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) < count:
+    pass
+print(count / (time.perf_counter() - begin), flush=True)
+os._exit(0)
+"""
 FIRST = """
 import logging, subprocess
 logging.getLogger("distributed").setLevel(logging.CRITICAL)
 from distributed import Client
 if __name__ == "__main__":
-    with Client(processes=True, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+    with Client(processes=True, n_workers=1, threads_per_worker=2, dashboard_address=":0") as client:
         client.submit(subprocess.call, ["/bin/true"]).result()
         print("done", flush=True)
 """
@@ -102,19 +115,12 @@ def known(client: Client, count: int) -> None:
         pass
 
 
-def bulk(client: Client, count: int) -> float:
-    kept: list[Any] = []
-
-    def run() -> None:
-        kept.extend(client.map(nothing, range(count), pure=False))
-        known(client, count)
-
-    taken = rate(count, run)
-    client.cancel(kept)
-    kept.clear()
-    while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
-        time.sleep(0.05)
-    return taken
+def bulk(count: int) -> float:
+    """From a process of its own to a scheduler of its own, without workers: letting go of so many futures takes longer than making them."""
+    Path("bulk.py").write_text(BULK)
+    with cluster(0) as (client, _):
+        words = [sys.executable, "bulk.py", client.scheduler.address, str(count)]
+        return float(subprocess.run(words, stdout=subprocess.PIPE, env=ENVIRONMENT, check=True).stdout)
 
 
 def submissions(client: Client, count: int) -> tuple[float, float]:
@@ -170,8 +176,8 @@ def main() -> None:
             peer.measure("chain", lambda count: graph(client, *chain(count)))
             peer.measure("end-process", lambda count: ends(client, true, count))
             peer.measure("end-nothing", lambda count: ends(client, nothing, count))
+        peer.measure("bulk", bulk, note="not durable")
         with cluster(0) as (client, _):
-            peer.measure("bulk", lambda count: bulk(client, count), note="not durable")
             peer.measure("submit-p50 submit-p99", lambda count: submissions(client, count), note="not durable")
         peer.measure("pss-server pss-worker", lambda _: idle(), notes={"pss-worker": "one of its two workers"})
         peer.measure(
