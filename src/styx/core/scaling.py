@@ -38,7 +38,7 @@ __all__ = ["scale"]
 _LOOKED_AT = 500  # tasks that one pass looks at
 _CHEAP = 50  # a look at so many may be taken after any change
 _PAUSE = 200  # milliseconds between two wider looks
-_ORDERS = 100  # machines that one step orders
+_ORDERS = 20  # machines that one step orders
 _INDEX_MASK = 0xFFFFFFFF
 _COMING = (NodeState.REQUESTED, NodeState.BOOTING)
 

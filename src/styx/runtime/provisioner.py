@@ -28,6 +28,7 @@ __all__ = ["Provisioner"]
 log = get("places")
 
 SOON, AGAIN = 2.0, 300.0  # seconds until providers are checked again: at first while one cannot be used, and at most
+DOWN_TOGETHER = 100  # machines
 PATIENCE = 3.0  # seconds that a check may take
 NO_URL = "no public_url is set, so machines would not find this server"
 
@@ -127,8 +128,10 @@ class Provisioner:
             node = world.nodes.get(serial)
             if node is None or node.instance is None:
                 raise NotFound(f"node {serial} is no machine that a provider brought up", hint="see `styx instances`")
-        answer = await self._shell.loop.ask(DownRequested(tuple(nodes), force))
-        count = answer if type(answer) is int else 0
+        count = 0
+        for first in range(0, len(nodes), DOWN_TOGETHER):  # a step stays short however many there are
+            answer = await self._shell.loop.ask(DownRequested(tuple(nodes[first : first + DOWN_TOGETHER]), force))
+            count += answer if type(answer) is int else 0
         for name, ref in strangers:
             self.carrier.end(name, ref)
             count += 1

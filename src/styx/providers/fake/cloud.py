@@ -7,7 +7,7 @@ All that happens is decided by the faults it is given; without any, every call s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -111,14 +111,15 @@ class FakeCloud:
             return shown[::2], False
         return shown, True
 
-    async def terminate(self, ref: str) -> None:
+    async def terminate(self, refs: Sequence[str]) -> None:
         fault = await self._call("terminate")
         if fault == "dropped":
             raise Unsure("the connection broke")
         if fault not in {None, "lost"}:
             raise _refused(str(fault), "", "")
-        self.asked_to_end(ref)
-        self.take(ref, "ended on request")
+        for ref in refs:
+            self.asked_to_end(ref)
+            self.take(ref, "ended on request")
         await self._answer()
         if fault == "lost":
             raise Unsure("the answer was lost")

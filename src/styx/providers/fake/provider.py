@@ -81,8 +81,7 @@ class FakeProvider:
         return Listing(tuple(machines), complete, () if complete else ("a zone did not answer",))
 
     async def terminate(self, refs: Sequence[str]) -> None:
-        for ref in refs:
-            await self.cloud.terminate(ref)
+        await self.cloud.terminate(refs)
 
     async def stop(self, refs: Sequence[str]) -> None:
         raise Refused(Kind.INVALID, "machines here cannot be stopped, only ended")
