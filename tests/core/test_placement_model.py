@@ -5,7 +5,17 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from styx.core.events import AgentDrained, AgentLost, AgentSuspected, CancelRequested, Continued, Held, PlacementDue
+from styx.core.effects import Answer
+from styx.core.events import (
+    AgentDrained,
+    AgentLost,
+    AgentSuspected,
+    CancelRequested,
+    Continued,
+    Event,
+    Held,
+    PlacementDue,
+)
 from styx.core.explain import explain
 from styx.core.fit import mismatch
 from styx.core.preview import first_placed
@@ -188,13 +198,25 @@ def test_every_placement_follows_the_rules(history: list[tuple[object, ...]]) ->
     play(Watched(settings=CoreSettings(step_limit=1)), history)
 
 
+class Portions(Dialogue):
+    """A dialogue whose passes of placement are so long. Everything else is as wide as ever: what is lost or cancelled in pieces
+    lets others be placed in between, in another order and rightly so."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(settings=CoreSettings(ahead_ms=0, reserve_after=10**9))
+        self._limit = limit
+
+    def step(self, event: Event) -> Answer:
+        return super().step(PlacementDue(self._limit) if type(event) is PlacementDue else event)
+
+
 @settings(max_examples=60, deadline=None)
 @given(histories)
 def test_a_long_pass_places_in_the_order_of_single_ones(history: list[tuple[object, ...]]) -> None:
     """As long as nothing is sent ahead, whose measure is taken once a pass."""
     orders = []
     for limit in (1, 3, 1_000):
-        talk = Dialogue(settings=CoreSettings(step_limit=limit, ahead_ms=0, reserve_after=10**9))
+        talk = Portions(limit)
         play(talk, history)
         orders.append([(r.job, r.task, r.index, r.node) for r in talk.records if isinstance(r, AttemptAssigned)])
     assert orders[0] == orders[1] == orders[2]
