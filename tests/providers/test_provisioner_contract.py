@@ -1,8 +1,11 @@
-"""One contract for every cloud: the fake one, EC2 (moto behind a proxy with faults) and Compute Engine (a fake from Google's schema)."""
+"""One contract for every cloud: the fake one, EC2 (moto behind a proxy with faults), Compute Engine (a fake from Google's schema), and
+this machine, where processes stand for machines."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,13 +14,16 @@ from typing import Any
 
 import aws_proxy
 import gcp_faults
+import psutil
 import pytest
 from aws_world import AwsWorld
 from gcp_world import GcpWorld
 
 from styx.core.offers import Offer
-from styx.providers.base import Kind, Promises, Provisioner
+from styx.providers.base import Context, Kind, Promises, Provisioner
+from styx.providers.bootstrap import BootstrapOrder, user_data
 from styx.providers.fake import FakeCloud, FakeProvider
+from styx.providers.local import make as make_local
 from styx.testing.contracts.provisioner import CloudWorld, ProvisionerContract
 
 AWS_CODES = {
@@ -60,6 +66,9 @@ class _World:
 
     async def settle(self) -> None:
         return
+
+    def user_data(self, token: str) -> str:
+        return "#!/bin/sh\ntrue\n"
 
 
 class _Fake(_World):
@@ -131,5 +140,53 @@ class TestComputeEngine(ProvisionerContract):
                 offers, _ = world.provider().catalog()
                 fitting = (o for o in offers if o.instance_type == "n1-standard-8" and not o.spot)
                 yield _Gcp(world, next(o for o in fitting if o.zone in world.zones))
+
+        return opened()
+
+
+class _Local(_World):
+    """This machine; nothing of it can be broken on demand."""
+
+    def __init__(self, home: Path) -> None:
+        settings = {"agents": 20, "cpus": 1, "memory": "100MB"}
+        context = Context(home, os.environ, lambda: time.time_ns() // 1_000_000, asyncio.sleep)
+        provider = make_local(settings, context)
+        super().__init__(provider, provider.catalog()[0][0])
+        self._folder = home / "providers" / "local"
+
+    async def alive(self) -> set[str]:
+        return set(await asyncio.to_thread(lambda: {ref for ref in self._refs() if self._runs(ref)}))
+
+    def _refs(self) -> list[str]:
+        return [folder.name for folder in self._folder.iterdir()] if self._folder.exists() else []
+
+    def _runs(self, ref: str) -> bool:
+        try:
+            noted = json.loads((self._folder / ref / "process.json").read_text())
+            return psutil.Process(noted["pid"]).status() != psutil.STATUS_ZOMBIE
+        except (OSError, psutil.NoSuchProcess):
+            return False
+
+    def fault(self, call: str, what: str) -> None:
+        raise NotImplementedError(f"{call}: {what}")
+
+    def user_data(self, token: str) -> str:
+        archives = (("cp311", "x86_64", "0" * 64),)
+        return user_data(BootstrapOrder("http://127.0.0.1:9", "styx_join_nobody", archives, token=token))
+
+
+class TestLocal(ProvisionerContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def world(self) -> AbstractAsyncContextManager[CloudWorld]:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[CloudWorld]:
+            world = _Local(self.folder)
+            try:
+                yield world
+            finally:
+                await world.provisioner.terminate(sorted(await world.alive()))
 
         return opened()

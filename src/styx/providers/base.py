@@ -91,7 +91,7 @@ class Order(msgspec.Struct, frozen=True):
     idempotency tokens can be given it as it is: 1 to 40 characters of [a-z0-9-], beginning with a letter, fit to be a name."""
 
     token: str
-    cluster: str  # the incarnation; 32 hexadecimal digits
+    cluster: str  # the incarnation; 16 hexadecimal digits
     offer: Offer
     user_data: str  # the whole start-up script, under 16 KiB, without any secret but a single-use join token
     disk: int = 0  # bytes the root disk should have; 0: the provider's default

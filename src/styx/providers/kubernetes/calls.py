@@ -78,7 +78,9 @@ class Calls:
             return
         try:
             answer = await self._cluster.call("POST", self._secrets, body=manifest, allow=(409,))
-        except Refused:
+        except Refused as error:
+            if error.kind not in {Kind.DENIED, Kind.INVALID}:
+                raise Unsure(error.message) from None  # it passes: the pod waits
             await self.remove(pod)
             raise
         if answer.status == 409:

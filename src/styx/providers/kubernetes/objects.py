@@ -38,7 +38,6 @@ class Metadata(_Object, frozen=True, gc=False, rename="camel"):
     name: str = ""
     uid: str = ""
     resource_version: str = ""
-    creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     finalizers: tuple[str, ...] | None = None

@@ -56,6 +56,7 @@ class Pods:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sink: Sink | None = None
         self._tag = ""
+        self._careful_until = 0.0
         self._watch: PodWatch | None = None
 
     @property
@@ -86,6 +87,8 @@ class Pods:
         pods = await watch.list()
         secrets = await self._calls.secrets(selector)
         before = await asyncio.to_thread(self._strangers.remember, self._place.name, cluster)
+        # What a server before this one asked for may be on its way still, so names are kept taken for as long as that can be.
+        self._careful_until = asyncio.get_running_loop().time() + LATE if before in {None, cluster} else 0.0
         found = []
         for pod in pods:
             attempt = _attempt(pod)
@@ -124,13 +127,13 @@ class Pods:
             pod = await self._calls.create(entry, manifest)
             await self._calls.create_secret(entry, order, pod)
         except Refused as error:
+            entry.pod = None
             if error.kind is not Kind.INVALID:
-                self._entries.pop(attempt, None)
                 raise
             self._never(entry, Outcome.EXITED, 126, error.message)
             return
         entry.created = True
-        if entry.pod is None:
+        if entry.pod is None or entry.uid != pod.metadata.uid:
             entry.pod = pod
         self._look(entry, entry.pod)
 
@@ -145,7 +148,7 @@ class Pods:
         entry = self._entries.get(attempt)
         if entry is None:
             return
-        left = entry.keep_until - asyncio.get_running_loop().time()
+        left = max(entry.keep_until, self._careful_until) - asyncio.get_running_loop().time()
         if left > 0:
             self._alarm(entry, "let go", left, self._let_go_later)
         else:
@@ -195,10 +198,10 @@ class Pods:
         if entry is None:
             self._strangers.seen(attempt, pod)
             return
-        if entry.pod is not None and entry.uid != pod.metadata.uid:
-            return  # of a pod before
-        entry.pod = pod
-        if entry.created:
+        if not entry.created:
+            entry.pod = pod  # whoever makes it now will see
+        elif entry.uid == pod.metadata.uid:
+            entry.pod = pod
             self._look(entry, pod)
 
     def _deleted(self, pod: Pod) -> None:
@@ -206,10 +209,14 @@ class Pods:
         if entry is None:
             self._strangers.settled(_attempt(pod))
             return
-        if entry.uid in {"", pod.metadata.uid}:
-            entry.pod = pod
-            self._look(entry, pod)
-            self._gone(entry)
+        if entry.uid != pod.metadata.uid:
+            return
+        if not entry.created:
+            entry.pod = None
+            return
+        entry.pod = pod
+        self._look(entry, pod)
+        self._gone(entry)
 
     def _gone(self, entry: Entry) -> None:
         if entry.final is None:
@@ -363,9 +370,6 @@ class Pods:
             ran = max(0, self._context.now() - finding.started_at)
             entry.started_at = self._context.now() - ran
         entry.finished_here = finding.state == ENDED
-        age = (self._context.now() - instant(pod.metadata.creation_timestamp)) / 1_000
-        if age < LATE:  # whoever made it may have asked twice
-            entry.keep_until = asyncio.get_running_loop().time() + LATE - max(0.0, age)
         values = values_of(secret) if secret is not None else ()
         return Found(entry.attempt, finding.state, ran, entry.note.resources, values, _grace(pod))
 

@@ -94,8 +94,8 @@ class Strangers:
 
         await insist("pods of another database", clear, self._context)
 
-    def remember(self, place: str, tag: str) -> str:
-        """Keep the tag, and say what it was the last time; "" for the first."""
+    def remember(self, place: str, tag: str) -> str | None:
+        """Keep the tag, and say what it was the last time: "" for the first, None when nobody knows."""
         file = Path(self._context.home) / "providers" / "kubernetes" / quote(place, safe="")
         try:
             before = file.read_text("utf-8").strip() if file.exists() else ""
@@ -104,5 +104,5 @@ class Strangers:
                 file.write_text(tag, "utf-8")
         except OSError as error:
             log.warning("whose pods these are cannot be noted", file=str(file), reason=str(error))
-            return ""
+            return None
         return before

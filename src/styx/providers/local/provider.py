@@ -50,7 +50,7 @@ from styx.providers.local.child import Child, born
 __all__ = ["LocalProvider", "Settings", "read"]
 
 _KEYS = ("cpus", "memory", "agents")
-_NAME = re.compile(r"(?P<cluster>[0-9a-f]{32})\.(?P<token>[a-z][a-z0-9-]{0,39})")
+_NAME = re.compile(r"(?P<cluster>[0-9a-f]{8,64})\.(?P<token>[a-z][a-z0-9-]{0,39})")
 _TYPE = "this-machine"
 _NOTE = "process.json"
 _GO = 12.0  # seconds for an agent, its owner and its programs to go, which are killed then

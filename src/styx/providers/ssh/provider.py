@@ -44,7 +44,7 @@ _ROOT = ".styx/machines"
 _AT_ONCE = 16  # hosts asked at a time
 _CHECK = 2.5  # seconds
 _KNOWN = "offers.json"
-_LINE = re.compile(r"(?P<cluster>[0-9a-f]{32})\.(?P<token>[a-z][a-z0-9-]{0,39}) (?P<state>running|stopped|ended)")
+_LINE = re.compile(r"(?P<cluster>[0-9a-f]{8,64})\.(?P<token>[a-z][a-z0-9-]{0,39}) (?P<state>running|stopped|ended)")
 _GPU = re.compile(r"\b(A100|H100|H200|B200|A10G|A10|L40S|L40|L4|T4|V100|P100|P4|K80|RTX ?\d{4})\b")
 _STATES = {"running": MachineState.RUNNING, "stopped": MachineState.STOPPED, "ended": MachineState.ENDED}
 

@@ -50,6 +50,10 @@ class CloudWorld(Protocol):
         """Until listings show what happened before."""
         ...
 
+    def user_data(self, token: str) -> str:
+        """What a machine there can be started with."""
+        ...
+
 
 class ProvisionerContract:
     def world(self) -> AbstractAsyncContextManager[CloudWorld]:
@@ -208,7 +212,8 @@ class ProvisionerContract:
 
 def order_for(world: CloudWorld, name: str, **more: Any) -> Order:
     more.setdefault("cluster", CLUSTER)
-    return Order(token=f"styx-{more['cluster']}-{name}", offer=world.offer(), user_data="#!/bin/sh\ntrue\n", **more)
+    token = f"styx-{more['cluster']}-{name}"
+    return Order(token=token, offer=world.offer(), user_data=world.user_data(token), **more)
 
 
 def _living(machines: tuple[Machine, ...]) -> list[Machine]:
