@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -158,11 +159,11 @@ class _Local(_World):
         return set(await asyncio.to_thread(lambda: {ref for ref in self._refs() if self._runs(ref)}))
 
     def _refs(self) -> list[str]:
-        return [folder.name for folder in self._folder.iterdir()] if self._folder.exists() else []
+        return [f"{platform.node()}/{one.name}" for one in self._folder.iterdir()] if self._folder.exists() else []
 
     def _runs(self, ref: str) -> bool:
         try:
-            noted = json.loads((self._folder / ref / "process.json").read_text())
+            noted = json.loads((self._folder / ref.rpartition("/")[2] / "process.json").read_text())
             return psutil.Process(noted["pid"]).status() != psutil.STATUS_ZOMBIE
         except (OSError, psutil.NoSuchProcess):
             return False

@@ -164,7 +164,7 @@ class LocalProvider:
     def _launch(self, order: Order) -> Machine:
         folder = self._folder / f"{order.cluster}.{order.token}"
         there = self._machine(folder)
-        if there is not None and any(self._processes(folder).values()):
+        if there is not None and (_lives(_noted(folder)) or any(self._processes(folder).values())):
             return there
         living = [m for m in self._machines() if m.state is not MachineState.ENDED and m.token != order.token]
         if len(living) >= self._settings.agents:
@@ -218,7 +218,7 @@ class LocalProvider:
             return None
         noted = _noted(folder)
         # the note may be missing, of an agent that was started when the server died; or of the owner of its programs alone
-        alive = (noted is not None and abs(born(noted.pid) - noted.born) < 1) or bool(self._processes(folder))
+        alive = _lives(noted) or bool(self._processes(folder))
         state = MachineState.RUNNING if alive else MachineState.ENDED
         launched = int(noted.born * 1_000) if noted is not None else 0
         return Machine(
@@ -261,6 +261,11 @@ class LocalProvider:
         if noted is not None and noted.pid in self._children:
             self._children[noted.pid].poll()
         return found
+
+
+def _lives(noted: _Process | None) -> bool:
+    """Whether the agent that was started last is there, be it that it has only just begun."""
+    return noted is not None and abs(born(noted.pid) - noted.born) < 1
 
 
 def _noted(folder: Path) -> _Process | None:
