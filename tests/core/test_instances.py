@@ -135,6 +135,14 @@ def test_one_machine_for_many_and_no_more_than_are_wanted() -> None:
     assert not talk.drop(LaunchInstance), "machines that are coming count"
 
 
+def test_tasks_of_a_graph_share_a_large_machine_where_that_is_cheaper() -> None:
+    talk = Cloudy()
+    talk.submit(job("j", *(task(f"t{at}") for at in range(8))))
+    node = talk.up("l.8")
+    talk.expect_start(node, 8)
+    talk.nothing_else()
+
+
 def test_a_limit_on_machines_and_on_what_they_cost() -> None:
     talk = Cloudy(max_instances=2)
     number = talk.submit(job("j", task("x", cpus=8, array=5)))

@@ -58,11 +58,10 @@ def scale(turn: Turn) -> bool:
     run = _Pass(turn)
     places.told.clear()
     places.unpaid.clear()
-    looked = 0
-    for task, shape, count in _waiting(turn.world):
-        if looked >= _LOOKED_AT or run.ordered >= _ORDERS:
+    looked, needs = _needs(turn.world)
+    for task, shape, count in needs:
+        if run.ordered >= _ORDERS:
             break
-        looked += 1
         if has_own_place(turn.world, task.spec):
             continue
         left = run.take(task, count)
@@ -74,6 +73,22 @@ def scale(turn: Turn) -> bool:
         places.scale_at = turn.now + _PAUSE
         turn.timer(places.scale_at, RESERVE)
     return run.ordered >= _ORDERS
+
+
+def _needs(world: World) -> tuple[int, list[tuple[Task, Shape, int]]]:
+    """How many tasks were looked at, and what they want: those of one job that may go to the same places count together, so that
+    they share a large machine where that is cheaper. A task stands for all that are like it."""
+    groups: dict[tuple[object, ...], tuple[Task, Shape, int]] = {}
+    looked = 0
+    for task, shape, count in _waiting(world):
+        if looked >= _LOOKED_AT:
+            break
+        looked += 1
+        spec = task.spec
+        key = (task.job.serial, shape.key, spec.spot, spec.max_hourly, spec.others, spec.ordered)
+        _, _, before = groups.get(key, (task, shape, 0))
+        groups[key] = (groups[key][0] if before else task, shape, before + count)
+    return looked, list(groups.values())
 
 
 def _waiting(world: World) -> Iterator[tuple[Task, Shape, int]]:

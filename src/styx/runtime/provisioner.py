@@ -14,6 +14,8 @@ import msgspec
 
 from styx.core.events import CatalogKnown, DownRequested
 from styx.core.offers import Catalog
+from styx.core.ranking import best
+from styx.core.spec import Choice
 from styx.errors import NotFound, StyxError
 from styx.providers.base import Check, Machine, MachineState, Provider, Refused, Unsure
 from styx.providers.catalogs import FOLDER, Catalogs, Known, merged
@@ -189,7 +191,11 @@ class Provisioner:
                 log.warning("nothing can be brought up", reason=error.message)
                 self.architectures = frozenset()
         offers = tuple(offer for offer in self.catalog.offers if offer.arch in self.architectures)
-        self._shell.loop.post(CatalogKnown(msgspec.structs.replace(self.catalog, offers=offers)))
+        catalog = msgspec.structs.replace(self.catalog, offers=offers)
+        await asyncio.to_thread(
+            best, catalog, (Choice(),), False, 1, lambda offer: False
+        )  # puts it in order, off the loop
+        self._shell.loop.post(CatalogKnown(catalog))
         await self._shell.loop.settled()
 
     async def _keep_looking(self) -> None:
