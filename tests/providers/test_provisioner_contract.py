@@ -25,7 +25,7 @@ from styx.providers.base import Context, Kind, Promises, Provisioner
 from styx.providers.bootstrap import BootstrapOrder, user_data
 from styx.providers.fake import FakeCloud, FakeProvider
 from styx.providers.local import make as make_local
-from styx.testing.contracts.provisioner import CloudWorld, ProvisionerContract
+from styx.testing.contracts.provisioner import CloudWorld, FaultyProvisionerContract, ProvisionerContract
 
 AWS_CODES = {
     Kind.CAPACITY: aws_proxy.Error("InsufficientInstanceCapacity", 500),
@@ -80,7 +80,7 @@ class _Fake(_World):
         getattr(self._provider.cloud.faults, call).append(str(what))
 
 
-class TestFake(ProvisionerContract):
+class TestFake(FaultyProvisionerContract):
     def world(self) -> AbstractAsyncContextManager[CloudWorld]:
         @asynccontextmanager
         async def opened() -> AsyncIterator[CloudWorld]:
@@ -102,7 +102,7 @@ class _Aws(_World):
         self._world.faults.next(AWS_CALLS[call], AWS_CODES[what])
 
 
-class TestEc2(ProvisionerContract):
+class TestEc2(FaultyProvisionerContract):
     def world(self) -> AbstractAsyncContextManager[CloudWorld]:
         @asynccontextmanager
         async def opened() -> AsyncIterator[CloudWorld]:
@@ -129,7 +129,7 @@ class _Gcp(_World):
         self._world.fake.engine.settle()
 
 
-class TestComputeEngine(ProvisionerContract):
+class TestComputeEngine(FaultyProvisionerContract):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.folder = tmp_path
@@ -169,7 +169,7 @@ class _Local(_World):
             return False
 
     def fault(self, call: str, what: str) -> None:
-        raise NotImplementedError(f"{call}: {what}")
+        raise NotImplementedError("a process on this machine is not broken on demand")
 
     def user_data(self, token: str) -> str:
         archives = (("cp311", "x86_64", "0" * 64),)
