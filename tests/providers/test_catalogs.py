@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,13 +100,6 @@ def test_with_other_settings_what_was_asked_before_is_not_used(tmp_path: Path) -
     assert "of other settings" in catalogs.problems["fake"]
     one_zone = Built(msgspec.structs.replace(offer("m"), zone="r1b"), offer("m", region="r2"))
     assert [one.zone for one in catalogs.load(one_zone).offers] == ["r1b", "r2a"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="cannot be written"):
-        Catalogs(tmp_path / "offers").keep(Built(offer("m")), [offer("m")], AT)
 
 
 def test_a_file_in_place_of_the_folder_is_an_error_and_harmless(tmp_path: Path) -> None:
