@@ -333,6 +333,8 @@ class KubeFake:
                     async with asyncio.timeout(self.bookmark_every):
                         await changed.wait()
                 except TimeoutError:
+                    if changed.is_set():
+                        continue
                     version = max(version, self.version)
                     if bookmarks:
                         mark = {

@@ -167,6 +167,13 @@ class World:
 
     async def leftovers(self) -> list[str]:
         """Pods and secrets of this world that are still there."""
+        if self._api is not None:
+            return [
+                f"{plural}/{name}"
+                for plural, items in self._api.objects.items()
+                for (_, name), item in items.items()
+                if item["metadata"]["labels"].get("styx-cluster") == self.tag
+            ]
         (cluster,) = self.provider()._clusters.values()
         found = []
         for plural in ("pods", "secrets"):
@@ -178,7 +185,7 @@ class World:
     async def until_clean(self) -> None:
         """Until nothing of this world is left: the cluster collects garbage in its own time."""
         while await self.leftovers():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5 if REAL else 0.02)
 
     async def sweep(self) -> None:
         """Leave nothing behind, whatever a test did."""

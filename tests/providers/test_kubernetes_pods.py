@@ -18,6 +18,13 @@ LIMIT = 300.0 if REAL else 60.0
 only_fake = pytest.mark.skipif(bool(REAL), reason="it needs what only the fake cluster can be told to do")
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes late on loopback."""
+    monkeypatch.setattr("styx.providers.kubernetes.runner.LATE", 0.2)
+    monkeypatch.setattr("styx.providers.kubernetes.calls.LATE", 0.2)
+
+
 def run(folder: Path, body: Callable[[World], Awaitable[None]]) -> None:
     async def main() -> None:
         async with asyncio.timeout(LIMIT), world(folder) as it:
