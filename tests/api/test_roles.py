@@ -69,7 +69,9 @@ def routes(app: web.Application) -> set[tuple[str, str]]:
 
 
 async def status(server: Served, session: aiohttp.ClientSession, method: str, path: str, role: str) -> int:
-    url = server.url + path.format(ref="nothing-has-this-id", id="99999", python_tag="cp399", arch="none", sha256="0" * 64, attempt="1")
+    url = server.url + path.format(
+        ref="nothing-has-this-id", id="99999", python_tag="cp399", arch="none", sha256="0" * 64, attempt="1"
+    )
     async with session.request(method, url, headers=server.headers(role), timeout=aiohttp.ClientTimeout(10)) as answer:
         return answer.status
 

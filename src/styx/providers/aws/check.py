@@ -41,8 +41,8 @@ async def check(clients: Clients, settings: Settings, ground: Ground) -> Check:
     fault = who.exception() if who in _done(who) else None
     if isinstance(fault, Refused) and fault.kind is Kind.DENIED:
         # Each region would say the same again in other words.
-        for task in _done(*regions.values()):
-            task.exception()
+        for heard in _done(*regions.values()):
+            heard.exception()
         return _told(False, identity, problems)
     usable = False
     for region, task in regions.items():
