@@ -50,7 +50,9 @@ class Faults:
         if request.query.get("watch") or request.query.get("follow"):
             return await self._cut(request, act)
         kind = self._draw.choice(self._only)
-        if kind == "delayed" and request.method != "POST":
+        if request.method == "POST" and self._draw.random() < 0.3:
+            kind = "delayed"  # the one that can make something twice
+        elif kind == "delayed":
             kind = "lost"
         self.made[kind] = self.made.get(kind, 0) + 1
         return await getattr(self, f"_{kind}")(request, act)
@@ -84,7 +86,7 @@ class Faults:
             await asyncio.sleep(seconds)
             await act()
 
-        task = asyncio.get_running_loop().create_task(later(self._draw.uniform(0.0, 0.25)))
+        task = asyncio.get_running_loop().create_task(later(self._draw.uniform(0.0, 0.5)))
         self._late.add(task)
         task.add_done_callback(self._late.discard)
         return self._hang_up(request)

@@ -13,7 +13,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,65 +22,17 @@ import yaml
 from kube_fake import KubeFake
 from kube_node import Node
 
-from styx.core.events import AttemptEnding
 from styx.core.resources import Resources
 from styx.protocol.messages import Run, Secret, Spec
 from styx.providers.base import Context, Found, RunOrder
 from styx.providers.kubernetes import make
 from styx.providers.kubernetes.provider import Kubernetes
 from styx.providers.kubernetes.runner import Pods
+from styx.testing.contracts.runner import Told
 
 REAL = os.environ.get("STYX_TEST_KUBECONFIG", "")
 SMALL = Resources(100)
 IMAGE = "python:3.12-slim"
-
-
-class Told:
-    """A Sink that keeps all it is told, and insists on its order."""
-
-    def __init__(self) -> None:
-        self.running: set[int] = set()
-        self.ends: dict[int, AttemptEnding] = {}
-        self.text: dict[tuple[int, int], bytes] = {}
-        self.reasons: dict[int, str] = {}
-        self._changed = asyncio.Condition()
-        self._news = asyncio.Event()
-
-    def started(self, attempt: int) -> None:
-        assert attempt not in self.running, "started is told once"
-        assert attempt not in self.ends, "started is told before the end"
-        self.running.add(attempt)
-        self._news.set()
-
-    def output(self, attempt: int, stream: int, offset: int, data: bytes) -> None:
-        assert attempt not in self.ends, "output is told before the end"
-        before = self.text.get((attempt, stream), b"")
-        assert offset <= len(before), "no byte is passed over"
-        assert before[offset : offset + len(data)] == data[: len(before) - offset], "the same bytes at the same offsets"
-        self.text[attempt, stream] = before[:offset] + data + before[offset + len(data) :]
-        self._news.set()
-
-    async def room(self, attempt: int) -> None:
-        return
-
-    def ended(self, ending: AttemptEnding) -> None:
-        if ending.attempt in self.ends:
-            assert self.ends[ending.attempt].outcome == ending.outcome, "an end is told again as it was"
-        self.ends[ending.attempt] = ending
-        self._news.set()
-
-    def waiting(self, attempt: int, reason: str) -> None:
-        self.reasons[attempt] = reason
-        self._news.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self._news.clear()
-            await self._news.wait()
-
-    async def end(self, attempt: int) -> AttemptEnding:
-        await self.until(lambda: attempt in self.ends)
-        return self.ends[attempt]
 
 
 class World:

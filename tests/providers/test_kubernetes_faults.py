@@ -81,6 +81,7 @@ async def _play(it: World, desk: Desk, faults: Faults, draw: random.Random) -> N
     for _ in range(kills):
         await asyncio.sleep(draw.uniform(0.0, 0.2))
         await desk.kill()
+        await disturb(it, desk, draw, len(attempts), deletes=0.5)
         await asyncio.sleep(draw.choice((0.0, 0.1)))
         await desk.up()
     await desk.until(lambda: set(desk.ends) == set(attempts))
@@ -101,19 +102,19 @@ async def _play(it: World, desk: Desk, faults: Faults, draw: random.Random) -> N
             assert attempt in desk.stopped
 
 
-async def disturb(it: World, desk: Desk, draw: random.Random, attempt: int) -> None:
+async def disturb(it: World, desk: Desk, draw: random.Random, attempt: int, *, deletes: float = 0.1) -> None:
     """Something else happens: somebody deletes or evicts the pod, the task is cancelled, the API forgets its history."""
     name = f"styx-{it.tag}-{draw.randint(1, attempt)}"
     chance = draw.random()
     with contextlib.suppress(ApiError):
-        if chance < 0.1:
+        if draw.random() < deletes:
             it.api.delete("pods", "n", name, {"gracePeriodSeconds": draw.choice((0, 1))})
-        elif chance < 0.2:
+        elif chance < 0.1:
             await it.node.evict("n", name)
-        elif chance < 0.35:
+        elif chance < 0.25:
             await desk.stop(draw.randint(1, attempt))
-        elif chance < 0.45:
+        elif chance < 0.35:
             it.api.compact()
-        elif chance < 0.5:
+        elif chance < 0.4:
             it.api.quota = 1
             asyncio.get_running_loop().call_later(0.1, lambda: setattr(it.api, "quota", 0))

@@ -1,0 +1,269 @@
+"""What every Runner must do, whatever it runs things on.
+
+    class TestPods(RunnerContract):
+        def world(self, folder):             # an async context manager of a RunnerWorld
+            ...
+
+A world is a place that a runner can be opened on, again and again, as after restarts of the server, and that can be told to go wrong. The
+suite asks for three kinds of work only, and everything that it waits for is told to the sink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from styx.core.events import AttemptEnding
+from styx.core.states import Outcome
+from styx.providers.base import Found, Promises, Refused, Runner, RunOrder, Unsure
+
+__all__ = ["Fault", "RunnerContract", "RunnerWorld", "Told", "Work"]
+
+LIMIT = 120.0  # seconds; a test that takes as long hangs
+
+
+class Work(StrEnum):
+    SUCCEEDS = "succeeds"  # writes "hello\n" to its standard output, and gives the result "result"
+    FAILS = "fails"  # ends with an exit code that is not 0
+    GOES_ON = "goes on"  # writes "up\n", then runs until it is stopped, or `let_go`
+
+
+class Fault(StrEnum):
+    """What happens to the next request that would make something."""
+
+    BUSY = "busy"  # it is refused for now, and nothing is made
+    DROPPED = "dropped"  # the connection ends before anything is made
+    LOST = "lost"  # it is made, and the answer is lost
+    BROKEN = "broken"  # a gateway fails, and it is made all the same
+
+
+class RunnerWorld(Protocol):
+    """`promises` are the provider's, `stops` whether running work can be stopped, `faults` what can be made to go wrong."""
+
+    promises: Promises
+    stops: bool
+    faults: tuple[Fault, ...]
+
+    async def begin(self, sink: Told) -> tuple[Runner, list[Found]]:
+        """A runner on the same place as before, opened; the one before is gone from one moment to the next."""
+        ...
+
+    def work(self, attempt: int, kind: Work) -> RunOrder: ...
+
+    async def let_go(self, attempt: int) -> None:
+        """Let work that goes on come to its end."""
+        ...
+
+    def fault(self, kind: Fault) -> None: ...
+
+    async def runs(self, attempt: int) -> int:
+        """How often the place has begun to run it."""
+        ...
+
+    async def until_clean(self) -> None:
+        """Until nothing of all attempts is left at the place."""
+        ...
+
+
+class Told:
+    """A Sink that keeps all it is told, and insists on what a Sink may be told."""
+
+    def __init__(self) -> None:
+        self.running: set[int] = set()
+        self.ends: dict[int, AttemptEnding] = {}
+        self.text: dict[tuple[int, int], bytes] = {}
+        self.reasons: dict[int, str] = {}
+        self.open = True
+        self._news = asyncio.Event()
+
+    def started(self, attempt: int) -> None:
+        assert self.open, "a runner that is gone says nothing"
+        assert attempt not in self.running, "started is told once"
+        assert attempt not in self.ends, "started is told before the end"
+        self.running.add(attempt)
+        self._news.set()
+
+    def output(self, attempt: int, stream: int, offset: int, data: bytes) -> None:
+        assert attempt not in self.ends, "output is told before the end"
+        before = self.text.get((attempt, stream), b"")
+        assert offset <= len(before), "no byte is passed over"
+        assert before[offset : offset + len(data)] == data[: len(before) - offset], "the same bytes at the same offsets"
+        self.text[attempt, stream] = before[:offset] + data + before[offset + len(data) :]
+        self._news.set()
+
+    async def room(self, attempt: int) -> None:
+        return
+
+    def ended(self, ending: AttemptEnding) -> None:
+        known = self.ends.setdefault(ending.attempt, ending)
+        assert (known.outcome, known.code, known.result) == (ending.outcome, ending.code, ending.result), (
+            "an end is told again as it was"
+        )
+        self._news.set()
+
+    def waiting(self, attempt: int, reason: str) -> None:
+        self.reasons[attempt] = reason
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._news.clear()
+            await self._news.wait()
+
+    async def end(self, attempt: int) -> AttemptEnding:
+        await self.until(lambda: attempt in self.ends)
+        return self.ends[attempt]
+
+
+class RunnerContract:
+    def world(self, folder: Path) -> AbstractAsyncContextManager[RunnerWorld]:
+        raise NotImplementedError
+
+    def _run(self, folder: Path, body: Callable[[RunnerWorld], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with asyncio.timeout(LIMIT), self.world(folder) as it:
+                await body(it)
+
+        asyncio.run(main())
+
+    async def _start(self, runner: Runner, order: RunOrder) -> None:
+        """As the host does it: again until there is an answer."""
+        while True:
+            try:
+                await runner.start(order)
+            except Unsure:
+                await asyncio.sleep(0.01)
+            except Refused as error:
+                await asyncio.sleep(max(0.01, error.retry_after))
+            else:
+                return
+
+    def test_it_says_what_it_is(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            runner, found = await it.begin(Told())
+            labels = dict(runner.labels)
+            assert len(labels) == len(runner.labels)
+            assert labels["provider"]
+            assert labels["runs"] in {"image", "function"}
+            assert runner.capacity.cpus > 0
+            assert runner.at_once >= 0
+            assert found == []
+
+        self._run(tmp_path, body)
+
+    def test_work_that_succeeds_and_work_that_fails(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            await runner.start(it.work(1, Work.SUCCEEDS))
+            await runner.start(it.work(2, Work.FAILS))
+            first, second = await told.end(1), await told.end(2)
+            assert (first.outcome, first.code, first.result) == (Outcome.EXITED, 0, b"result")
+            assert b"hello\n" in told.text[1, 1]
+            assert second.outcome == Outcome.EXITED
+            assert second.code != 0
+            assert told.running == {1, 2}
+            for attempt in (1, 2):
+                await runner.forget(attempt)
+            await it.until_clean()
+
+        self._run(tmp_path, body)
+
+    def test_an_order_repeated_changes_nothing(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            order = it.work(1, Work.SUCCEEDS)
+            await runner.start(order)
+            await runner.start(order)
+            await told.end(1)
+            await runner.start(order)
+            assert await it.runs(1) == 1
+
+        self._run(tmp_path, body)
+
+    def test_whatever_goes_wrong_at_a_start_it_runs_once(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            for attempt, fault in enumerate(it.faults, 1):
+                it.fault(fault)
+                await self._start(runner, it.work(attempt, Work.SUCCEEDS))
+                end = await told.end(attempt)
+                if it.promises.exclusive or end.outcome == Outcome.EXITED:
+                    assert (end.outcome, end.code) == (Outcome.EXITED, 0), fault
+                    assert await it.runs(attempt) == 1, fault
+                else:  # nobody can tell, and that is what is told
+                    assert end.outcome == Outcome.LOST, fault
+                await runner.forget(attempt)
+            await it.until_clean()
+
+        self._run(tmp_path, body)
+
+    def test_work_that_goes_on_is_stopped(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            await runner.start(it.work(1, Work.GOES_ON))
+            await told.until(lambda: 1 in told.running)
+            await runner.stop(1, 1.0)
+            await runner.stop(1, 1.0)
+            if not it.stops:
+                await it.let_go(1)
+            assert (await told.end(1)).outcome == Outcome.KILLED
+            await runner.forget(1)
+            await it.until_clean()
+
+        self._run(tmp_path, body)
+
+    def test_what_it_does_not_have_is_no_error(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            await runner.stop(7, 1.0)
+            await runner.forget(7)
+            await runner.start(it.work(1, Work.SUCCEEDS))
+            end = await told.end(1)
+            await runner.stop(1, 1.0)
+            assert told.ends == {1: end}
+            await runner.forget(1)
+            await runner.forget(1)
+            await runner.stop(1, 1.0)
+            await it.until_clean()
+
+        self._run(tmp_path, body)
+
+    def test_after_a_restart_it_finds_what_it_had_or_nothing(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            await runner.start(it.work(1, Work.GOES_ON))
+            await runner.start(it.work(2, Work.SUCCEEDS))
+            await told.until(lambda: 1 in told.running)
+            before = await told.end(2)
+            again = Told()
+            runner, found = await it.begin(again)
+            if not runner.adopts:
+                assert found == []
+                await it.let_go(1)
+                return
+            assert [(one.attempt, one.state) for one in sorted(found, key=lambda one: one.attempt)] == [(1, 1), (2, 2)]
+            after = await again.end(2)
+            assert (after.outcome, after.code, after.result) == (before.outcome, before.code, before.result)
+            assert again.text.get((2, 1)) == told.text.get((2, 1))
+            await self._start(runner, it.work(1, Work.GOES_ON))  # it has it
+            await it.let_go(1)
+            assert (await again.end(1)).outcome == Outcome.EXITED
+            assert await it.runs(1) == 1
+            for attempt in (1, 2):
+                await runner.forget(attempt)
+            await it.until_clean()
+            last = Told()
+            _, found = await it.begin(last)
+            assert found == []
+
+        self._run(tmp_path, body)
