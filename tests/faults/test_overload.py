@@ -22,7 +22,7 @@ from styx.testing.cluster import Cluster, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(scaled(180, 1_200))]
 
 SECONDS = scaled(15.0, 600.0)
-SETTLING = scaled(5.0, 60.0)  # until the server is as full as it lets itself become
+SETTLING = scaled(5.0, 120.0)  # until the memories that the server bounds are as full as they become
 RATE = 400.0  # requests a second
 ELEMENTS = 40  # of each request
 CONNECTIONS = 200
