@@ -29,7 +29,7 @@ from styx.core.records import (
 from styx.core.resources import Resources
 from styx.core.spec import TaskSpec, When
 from styx.core.states import JobState, Outcome, TaskState
-from styx.testing.simulator.owner import Program, Witness
+from styx.testing.simulator.program import Program, Witness
 
 __all__ = ["Entry", "Ledger"]
 

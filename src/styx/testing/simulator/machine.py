@@ -16,8 +16,9 @@ from styx.aiokit.backoff import Backoff
 from styx.core.resources import Resources
 from styx.errors import StyxError
 from styx.testing.simulator.network import Network
-from styx.testing.simulator.owner import Owner, Program, Witness
+from styx.testing.simulator.owner import Owner
 from styx.testing.simulator.process import Process
+from styx.testing.simulator.program import Program, Witness
 from styx.testing.simulator.server import Server
 from styx.testing.simulator.timeloop import TimeLoop
 

@@ -37,9 +37,9 @@ from styx.testing.simulator.ledger import Ledger
 from styx.testing.simulator.listening import Listening
 from styx.testing.simulator.machine import Machine
 from styx.testing.simulator.network import Network
-from styx.testing.simulator.owner import output_of
 from styx.testing.simulator.plan import Item, Plan, draw
 from styx.testing.simulator.process import task_factory
+from styx.testing.simulator.program import output_of
 from styx.testing.simulator.server import Server, Verbs
 from styx.testing.simulator.timeloop import Stuck, TimeLoop
 
