@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -27,20 +26,20 @@ from styx.core.invariants import check, snapshot
 from styx.core.records import NodeLost, Record
 from styx.core.states import NodeState, Outcome, TaskState
 from styx.core.world import World
-from styx.errors import Busy, StoreError, StyxError, Unreachable
 from styx.protocol.codec import decode_server
 from styx.protocol.messages import Ack, Forget, OutputAck, Start, Welcome
 from styx.runtime.shell import ShellSettings
 from styx.store.base import Batch
+from styx.testing.simulator.deeds import Deeds
 from styx.testing.simulator.disk import Disk, Segments
 from styx.testing.simulator.ledger import Ledger
 from styx.testing.simulator.listening import Listening
 from styx.testing.simulator.machine import Machine
 from styx.testing.simulator.network import Network
-from styx.testing.simulator.plan import Item, Plan, draw
+from styx.testing.simulator.plan import Plan, draw
 from styx.testing.simulator.process import task_factory
 from styx.testing.simulator.program import output_of
-from styx.testing.simulator.server import Server, Verbs
+from styx.testing.simulator.server import Server
 from styx.testing.simulator.timeloop import Stuck, TimeLoop
 
 __all__ = ["Report", "Simulator"]
@@ -82,9 +81,6 @@ class Simulator:
         self._commits = 0
         self._steps = 0  # at one moment
         self._stepped_at = 0
-        self._crash_in = 0  # crash points until the server is killed
-        self._jobs: dict[int, str] = {}  # submission -> the job's id
-        self._callers: list[asyncio.Task[None]] = []
         self._listening = Listening()
         self.ledger = Ledger(
             self._wrong,
@@ -125,24 +121,18 @@ class Simulator:
             )
             for place in self.plan.places
         }
-        self._acts: dict[str, Callable[[Item], Coroutine[Any, Any, None]]] = {
-            "submit": self._submit,
-            "cancel": self._cancel,
-            "retry": self._retry,
-            "cut": self._cut,
-            "break": self._break,
-            "crash agent": self._crash_agent,
-            "kill owner": self._kill_owner,
-            "break owner": self._break_owner,
-            "reboot": self._reboot,
-            "drain": self._drain,
-            "crash server": self._crash_server,
-            "stop server": self._stop_server,
-            "stall server": self._stall_server,
-            "suspend": self._suspend,
-            "disk full": self._disk_full,
-            "slow disk": self._slow_disk,
-        }
+        self._deeds = Deeds(
+            self._loop,
+            chance,
+            self.server,
+            self.machines,
+            self.network,
+            self.disk,
+            self._listening,
+            last_look=self._compare_rebuilt,
+            note=self._note,
+            wrong=self._wrong,
+        )
 
     def run(self) -> Report:
         """Let it happen. Never raises because of what was found: that is in the report."""
@@ -192,7 +182,7 @@ class Simulator:
         for machine in self.machines.values():
             machine.start()
         for item in self.plan.items:
-            self._loop.call_later(item.at / 1_000, self._begin, item)
+            self._loop.call_later(item.at / 1_000, self._deeds.begin, item)
         everything = self._loop.create_task(self._to_the_end())
         await asyncio.wait([everything, self._over], return_when=asyncio.FIRST_COMPLETED)
         if self._over.done():
@@ -212,184 +202,12 @@ class Simulator:
             await asyncio.sleep(1 if self._loop.now() < last + 200_000 else 20)
         self._wrong(f"long after the last fault not everything has ended: {self._unrest()}")
 
-    def _begin(self, item: Item) -> None:
-        self._note("> %s", item)
-        self._callers.append(self._loop.create_task(self._acts[item.kind](item)))
-
-    # -- what is done to it -----------------------------------------------------------------------------------------
-
-    async def _ask(self, what: str, verb: Callable[[Verbs], Awaitable[Any]], again: bool) -> Any:
-        """A caller that tries until it has an answer, if it may; None when it has none."""
-        said, wait = "", 1.0
-        while True:
-            try:
-                answer = await self.server.call(verb)
-            except (Unreachable, Busy, StoreError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    self._note("%s: %s", what, error)
-                if not again:
-                    return None
-                await asyncio.sleep(wait + self._chance.random())
-                wait = min(wait * 1.5, 15.0)
-            except StyxError as error:
-                self._note("%s: refused: %s", what, error)
-                return None
-            else:
-                return answer
-
-    async def _submit(self, item: Item) -> None:
-        job = item.job
-        assert job is not None
-        created = await self._ask(job.name, lambda verbs: verbs.submissions.submit(job, key=item.key), bool(item.key))
-        if created is None:
-            return
-        self._note("%s is job %s", job.name, created.job_id)
-        if self._jobs.setdefault(item.number, created.job_id) != created.job_id:
-            self._wrong(f"submission {item.number} became {self._jobs[item.number]} and {created.job_id}")
-        if await self.disk.find_jobs(created.job_id.replace("-", "")[:31]) == []:
-            self._wrong(f"job {created.job_id} was answered and is not on the disk")
-
-    async def _cancel(self, item: Item) -> None:
-        reference = self._reference(item)
-        if reference:
-            done = await self._ask(f"cancel {reference}", lambda verbs: verbs.wishes.cancel(reference, ""), True)
-            self._note("cancel %s: %s", reference, done)
-
-    async def _retry(self, item: Item) -> None:
-        reference = self._reference(item)
-        if reference:
-            reference = reference.partition(".")[0]
-            failed = item.how == "failed"
-            count = await self._ask(
-                f"retry {reference}", lambda verbs: verbs.wishes.retry(reference, failed=failed, start=""), False
-            )
-            self._note("retry %s: %s", reference, count)
-
-    def _reference(self, item: Item) -> str:
-        submission, task, index = item.target
-        job = self._jobs.get(submission, "")
-        if not job or task < 0:
-            return job
-        return f"{job}/t{task}" if index < 0 else f"{job}/t{task}.{index}"
-
-    async def _cut(self, item: Item) -> None:
-        for name in item.who:
-            self.network.sever(name)
-        await asyncio.sleep(item.lasts / 1_000)
-        for name in item.who:
-            self.network.heal(name)
-        self._note("< cut of %s", item.who)
-
-    async def _break(self, item: Item) -> None:
-        for name in item.who:
-            for wire in self.network.of(name):
-                wire.reset(self._chance, item.how)
-
-    async def _crash_agent(self, item: Item) -> None:
-        for name in item.who:
-            self.machines[name].crash()
-        await asyncio.sleep(item.lasts / 1_000)
-        self._back(item)
-
-    async def _kill_owner(self, item: Item) -> None:
-        for name in item.who:
-            self.machines[name].kill_owner()
-
-    async def _break_owner(self, item: Item) -> None:
-        for name in item.who:
-            self.machines[name].snap_owner()
-
-    async def _reboot(self, item: Item) -> None:
-        for name in item.who:
-            self.machines[name].reboot()
-        await asyncio.sleep(item.lasts / 1_000)
-        self._back(item)
-
-    async def _drain(self, item: Item) -> None:
-        for name in item.who:
-            self.machines[name].drain()
-
-    def _back(self, item: Item) -> None:
-        for name in item.who:
-            self._note("< %s starts again", name)
-            self.machines[name].start()
-
-    async def _crash_server(self, item: Item) -> None:
-        if item.number:
-            self._crash_in = item.number
-            await asyncio.sleep(5)
-            if not self._crash_in:  # it came to that point, and was killed
-                await asyncio.sleep(item.lasts / 1_000)
-                self._start_server()
-            self._crash_in = 0
-            return
-        self._kill_server("at once")
-        await asyncio.sleep(item.lasts / 1_000)
-        self._start_server()
-
-    async def _stop_server(self, item: Item) -> None:
-        await self.server.stop()
-        self._listening.pause(self._loop.now())
-        self._note("the server has shut down")
-        await asyncio.sleep(item.lasts / 1_000)
-        self._start_server()
-
-    async def _stall_server(self, item: Item) -> None:
-        process = self.server.process
-        if process is None or not process.alive or process.stalled:
-            return
-        process.stalled = True
-        self._listening.pause(self._loop.now())
-        await asyncio.sleep(item.lasts / 1_000)
-        if process.alive:
-            self._listening.begin(self._loop.now())
-            process.resume(self._chance)
-            self._note("< the server goes on")
-
-    async def _suspend(self, item: Item) -> None:
-        now = self._loop.now()
-        listening = self.server.up
-        self._listening.pause(now)
-        self._loop.jump(item.lasts)
-        if listening:
-            self._listening.begin(self._loop.now())
-
-    async def _disk_full(self, item: Item) -> None:
-        self.disk.full += 1
-        await asyncio.sleep(item.lasts / 1_000)
-        self.disk.full -= 1
-        self._note("< the disk has room again")
-
-    async def _slow_disk(self, item: Item) -> None:
-        self.disk.slow, before = 4.0, self.disk.slow
-        await asyncio.sleep(item.lasts / 1_000)
-        self.disk.slow = before
-
-    def _start_server(self) -> None:
-        if self.server.process is None or not self.server.process.alive:
-            self._note("< the server starts")
-            self.server.start()
-
-    def _kill_server(self, where: str) -> None:
-        if self.server.process is None or not self.server.process.alive:
-            return
-        self._note("the server is killed %s", where)
-        self._compare_rebuilt()
-        self._listening.pause(self._loop.now())
-        self.server.kill()
-
     _committing = False
 
     def _point(self, where: str) -> None:
-        """The server may be killed here."""
         if where == "before a commit":
             self._committing = True
-        if self._crash_in:
-            self._crash_in -= 1
-            if not self._crash_in:
-                self._kill_server(where)
-                raise asyncio.CancelledError
+        self._deeds.point(where)
 
     def _ready(self) -> None:
         """The server has opened its store, and listens from now on."""
@@ -411,7 +229,7 @@ class Simulator:
     async def _heal(self) -> None:
         """All faults are over, and everybody comes back."""
         self._note("all faults are over")
-        self._start_server()
+        self._deeds.start_server()
         for machine in self.machines.values():
             if machine.draining:
                 machine.crash()
@@ -577,14 +395,14 @@ class Simulator:
         if world.jobs or world.staged:
             left = {serial: [bytes(task.states) for task in job.tasks] for serial, job in world.jobs.items()}
             return f"jobs {left}, staged {list(world.staged)}"
-        if not all(caller.done() for caller in self._callers):
-            return f"callers {[str(caller) for caller in self._callers if not caller.done()]}"
+        if not all(caller.done() for caller in self._deeds.callers):
+            return f"callers {[str(caller) for caller in self._deeds.callers if not caller.done()]}"
         busy = [name for name, machine in self.machines.items() if not machine.at_rest]
         return f"machines {busy}" if busy else ""
 
     async def _audit(self) -> None:
         """Everything has ended: the books must balance, and the output must be what was printed."""
-        for caller in self._callers:
+        for caller in self._deeds.callers:
             caller.result()
         self._compare_rebuilt()
         ledger = self.ledger
