@@ -22,16 +22,14 @@ from styx.core.apply import BrokenInvariant
 from styx.core.effects import Step
 from styx.core.engine import Engine
 from styx.core.events import AgentLost, AgentSuspected, Continued, Event, PlacementDue
-from styx.core.invariants import check, snapshot
+from styx.core.invariants import check
 from styx.core.records import NodeLost, Record
-from styx.core.states import NodeState, Outcome, TaskState
-from styx.core.world import World
-from styx.protocol.codec import decode_server
-from styx.protocol.messages import Ack, Forget, OutputAck, Start, Welcome
+from styx.core.states import Outcome
 from styx.runtime.shell import ShellSettings
 from styx.store.base import Batch
 from styx.testing.simulator.deeds import Deeds
 from styx.testing.simulator.disk import Disk, Segments
+from styx.testing.simulator.holding import durable_first, lost_alone, nobody_waits_for_nothing, same
 from styx.testing.simulator.ledger import Ledger
 from styx.testing.simulator.listening import Listening
 from styx.testing.simulator.machine import Machine
@@ -44,7 +42,6 @@ from styx.testing.simulator.timeloop import Stuck, TimeLoop
 
 __all__ = ["Report", "Simulator"]
 
-_BACKOFF, _READY = bytes([TaskState.BACKOFF]), bytes([TaskState.READY])
 SPINNING = 3_000  # steps at one moment
 REBUILT = 0.03  # share of the commits after which the world is rebuilt from the store and compared
 
@@ -252,46 +249,9 @@ class Simulator:
         except BrokenInvariant as error:
             self._wrong(f"after {type(event).__name__}: {error}")
         if type(event) is AgentLost and any(type(record) is NodeLost for record in step.records):
-            self._together(engine, event.node)
+            lost_alone(engine, event.node, self._wrong)
         if type(event) is PlacementDue and not engine.placement_due and not engine.unfinished:
-            self._nobody_waits_for_nothing(engine)
-
-    def _together(self, engine: Engine, lost: int) -> None:
-        """A node that vanished together with many others is not given up: it is the network that is gone."""
-        settings = self.plan.core
-        nodes = [node for node in engine.world.nodes.values() if node.state != NodeState.GONE]
-        since = engine.world.nodes[lost].suspect_at
-        vanished = sum(
-            1 for node in nodes if node.suspect_at and abs(node.suspect_at - since) <= settings.mass_loss_window
-        )
-        if vanished >= max(settings.mass_loss_count, settings.mass_loss_share * len(nodes)):
-            self._wrong(f"node {lost} is given up, {vanished} of {len(nodes)} vanished together")
-
-    def _nobody_waits_for_nothing(self, engine: Engine) -> None:
-        """No task waits while a node that could take it at once has room and no other plans."""
-        world = engine.world
-        if not world.counts[TaskState.READY]:
-            return
-        idle = [
-            node
-            for node in world.nodes.values()
-            if node.connected
-            and node.state == NodeState.UP
-            and node.reserved < 0
-            and not node.lost
-            and not node.admission.waiting
-        ]
-        if not idle:
-            return
-        for job in world.jobs.values():
-            if job.cancelling:
-                continue
-            for task in job.tasks:
-                if TaskState.READY in task.states:
-                    for node in idle:
-                        fits = task.spec.resources.fits(node.admission.free)
-                        if fits and all(node.labels.get(name) == value for name, value in task.spec.labels):
-                            self._wrong(f"{task.spec.name} of job {job.serial} waits, and {node.name} has room for it")
+            nobody_waits_for_nothing(engine, self._wrong)
 
     def _durable(self, batch: Batch) -> None:
         """A batch is on disk."""
@@ -312,11 +272,7 @@ class Simulator:
         now = shell.clock.now()
         while engine.unfinished:
             engine.step(Continued(), now)
-        lived, rebuilt = _facts(shell.engine.world), _facts(engine.world)
-        if lived != rebuilt:
-            for part, value in lived.items():
-                if value != rebuilt[part]:
-                    self._wrong(f"the rebuilt world differs in {part}: lived {value}, rebuilt {rebuilt[part]}")
+        same(shell.engine.world, engine.world, self._wrong)
         check(engine.world)
 
     def _lost(self, node: int) -> None:
@@ -352,32 +308,7 @@ class Simulator:
         self._listening.heard(machine, self._loop.now())
 
     def _sent(self, machine: str, frame: bytes) -> None:
-        """The server says something: what it says must be durable."""
-        disk, ledger = self.disk, self.ledger
-        for message in decode_server(frame):
-            kind = type(message)
-            if kind is Start:
-                for run in message.runs:  # type: ignore[union-attr]
-                    if run.attempt not in ledger.attempts:
-                        self._wrong(f"attempt {run.attempt} is sent to {machine} before it is durable")
-            elif kind is Ack or kind is Welcome:
-                number = message.number if isinstance(message, Ack) else message.acked  # type: ignore[union-attr]
-                mark = disk.mark(f"agent-{machine}")
-                if number and (mark is None or mark.number < number):
-                    self._wrong(f"report {number} of {machine} is acknowledged, on disk is {mark}")
-            elif kind is OutputAck:
-                entry = ledger.attempts.get(message.attempt)  # type: ignore[union-attr]
-                if entry is not None and ledger.machines[entry.record.node] == machine:
-                    there = disk.committed_output(message.attempt, message.stream)  # type: ignore[union-attr]
-                    if message.offset > there:  # type: ignore[union-attr]
-                        self._wrong(
-                            f"output of attempt {entry.record.attempt} is acknowledged too far: {message}, {there}"
-                        )
-            elif kind is Forget:
-                for attempt in message.attempts:  # type: ignore[union-attr]
-                    entry = ledger.attempts.get(attempt)
-                    if entry is not None and entry.ended is None and ledger.machines[entry.record.node] == machine:
-                        self._wrong(f"{machine} is to forget attempt {attempt}, whose end is not durable")
+        durable_first(machine, frame, self.disk, self.ledger, self._wrong)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -461,17 +392,3 @@ class Simulator:
             for number, (at, line, values) in enumerate(self._script, 1)
         ]
         return "\n".join(lines)
-
-
-def _facts(world: World) -> dict[str, Any]:
-    """A snapshot for comparison. That a backoff is over is known only once its timer has fired."""
-    facts = snapshot(world)
-    counts = facts["counts"]
-    counts[TaskState.READY] += counts[TaskState.BACKOFF]
-    counts[TaskState.BACKOFF] = 0
-    for job in facts["jobs"].values():
-        job["tasks"] = [
-            tuple(part.replace(_BACKOFF, _READY) if isinstance(part, bytes) else part for part in task)
-            for task in job["tasks"]
-        ]
-    return facts
