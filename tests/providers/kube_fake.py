@@ -195,6 +195,7 @@ class KubeFake:
 
     def compact(self) -> None:
         """Forget the history: watches and pages from before get 410."""
+        self.version += 1
         self.compacted = self.version
         self.history.clear()
         for watcher in self.watchers:

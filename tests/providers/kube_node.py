@@ -221,7 +221,7 @@ class Node:
             asyncio.ensure_future(self._copy(stream, number, log))
             for number, stream in ((1, process.stdout), (2, process.stderr))
         ]
-        exited = asyncio.ensure_future(process.wait())
+        exited = asyncio.ensure_future(_exit(process))
         try:
             while not exited.done():
                 watching = asyncio.ensure_future(self._look[uid].wait())
@@ -265,11 +265,11 @@ class Node:
             process.send_signal(signal.SIGTERM if grace else signal.SIGKILL)  # only the first process of a container
         try:
             async with asyncio.timeout(max(grace, 0.01)):
-                await process.wait()
+                await _exit(process)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await _exit(process)
 
     async def _until_deleted(self, key: tuple[str, str], uid: str) -> None:
         """The last word on a pod that is to go: its grace is over."""
@@ -286,7 +286,7 @@ class Node:
                 with contextlib.suppress(ApiError):
                     self.api.delete("pods", *key, {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})
                 return
-            await self._wait(key, uid, 5.0)
+            await self._wait(key, uid, 0.3)
 
     async def evict(self, namespace: str, name: str) -> None:
         """The node is short of memory."""
@@ -423,6 +423,25 @@ class Node:
                     if log.over or query.get("follow") != "true":
                         return
                     await log.changed.wait()
+
+
+async def _exit(process: asyncio.subprocess.Process) -> None:
+    """Until the process is gone. Its own `wait` waits for all who hold its pipes."""
+    loop = asyncio.get_running_loop()
+    gone = loop.create_future()
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        fd = -1
+    if fd >= 0:
+        loop.add_reader(fd, lambda: gone.done() or gone.set_result(None))
+        try:
+            await gone
+        finally:
+            loop.remove_reader(fd)
+            os.close(fd)
+    while process.returncode is None:  # noqa: ASYNC110 - the loop hears of it in a moment
+        await asyncio.sleep(0.001)
 
 
 def _expanded(text: str, env: dict[str, str]) -> str:

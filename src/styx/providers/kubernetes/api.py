@@ -42,6 +42,17 @@ class Answer(msgspec.Struct, frozen=True):
             raise Unsure(f"its answer cannot be read: {error}") from None
 
 
+class _Client:
+    """The library's client, and how many use it now: one whose credentials are old is closed when the last one has finished."""
+
+    __slots__ = ("api", "stale", "users")
+
+    def __init__(self, api: Any) -> None:
+        self.api = api
+        self.users = 0
+        self.stale = False
+
+
 class Cluster:
     """Errors of every method: Refused, Unsure, and of lists and watches Gone."""
 
@@ -49,7 +60,7 @@ class Cluster:
         self.context = context
         self._kubeconfig = kubeconfig
         self._connections = connections
-        self._client: Any = None
+        self._client: _Client | None = None
         self._making = asyncio.Lock()
         self._made_at = 0.0
 
@@ -98,7 +109,7 @@ class Cluster:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await client.api.close()
 
     # -- the client -----------------------------------------------------------------------------------------------
 
@@ -111,32 +122,51 @@ class Cluster:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/merge-patch+json" if patch else "application/json"
+        timeout = aiohttp.ClientTimeout(sock_connect=10.0, sock_read=silence or None)
         for again in (False, True):
             client = await self._ready(renew=again)
+            client.users += 1
             try:
-                response = await client.call_api(
-                    path,
-                    method,
-                    query_params=list(query),
-                    header_params=dict(headers),
-                    body=body,
-                    auth_settings=["BearerToken"],
-                    _preload_content=False,
-                    _request_timeout=aiohttp.ClientTimeout(sock_connect=10.0, sock_read=silence or None),
-                )
-            except aiohttp.ClientConnectorError as error:
-                raise unconnected(self.context, error) from None
-            except aiohttp.ClientSSLError as error:
-                raise unconnected(self.context, error) from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise Unsure(f"{self.context}: the connection broke ({str(error) or type(error).__name__})") from None
-            if response.status != 401 or again or not self._may_renew():
-                break
-            response.release()
+                response = await self._send(client, method, path, query, headers, body, timeout)
+                try:
+                    if response.status == 401 and not again and self._may_renew():
+                        continue
+                    yield response
+                    return
+                finally:
+                    response.close()
+            finally:
+                client.users -= 1
+                if client.stale and not client.users:
+                    await client.api.close()
+
+    async def _send(
+        self,
+        client: _Client,
+        method: str,
+        path: str,
+        query: Query,
+        headers: dict[str, str],
+        body: Mapping[str, Any] | None,
+        timeout: object,
+    ) -> Any:
+        import aiohttp
+
         try:
-            yield response
-        finally:
-            response.close()
+            return await client.api.call_api(
+                path,
+                method,
+                query_params=list(query),
+                header_params=dict(headers),
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=timeout,
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ClientSSLError) as error:
+            raise unconnected(self.context, error) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unsure(f"{self.context}: the connection broke ({str(error) or type(error).__name__})") from None
 
     async def _body(self, response: Any) -> bytes:
         import aiohttp
@@ -160,14 +190,16 @@ class Cluster:
     def _may_renew(self) -> bool:
         return asyncio.get_running_loop().time() - self._made_at > _RENEW
 
-    async def _ready(self, *, renew: bool) -> Any:
+    async def _ready(self, *, renew: bool) -> _Client:
         async with self._making:
-            if self._client is not None and renew and self._may_renew():
-                await self.close()
-            if self._client is None:
-                self._client = await self._make()
+            client = self._client
+            if client is not None and renew and self._may_renew():
+                client.stale = True
+                client = None
+            if client is None:
+                client = self._client = _Client(await self._make())
                 self._made_at = asyncio.get_running_loop().time()
-            return self._client
+            return client
 
     async def _make(self) -> Any:
         from yaml import YAMLError

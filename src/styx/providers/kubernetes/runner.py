@@ -39,6 +39,8 @@ __all__ = ["Pods"]
 
 log = get("kubernetes")
 
+_AGAIN = 5.0  # seconds until a watch is begun again that a bug has ended
+
 
 class Pods:
     """See `base.Runner`."""
@@ -58,6 +60,7 @@ class Pods:
         self._tag = ""
         self._careful_until = 0.0
         self._watch: PodWatch | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def capacity(self) -> Resources:
@@ -100,7 +103,7 @@ class Pods:
             self._entries[attempt] = entry
             found.append(self._found(entry, pod, secret))
         self._watch = watch
-        self._begin("watch", watch.run())
+        self._begin_watch()
         self._begin("first look", self._first_look(pods))
         if before and before != cluster:
             self._begin("another database", self._strangers.of_another_database(before))
@@ -373,6 +376,10 @@ class Pods:
         values = values_of(secret) if secret is not None else ()
         return Found(entry.attempt, finding.state, ran, entry.note.resources, values, _grace(pod))
 
+    def _begin_watch(self) -> None:
+        if self._watch is not None and self._sink is not None:
+            self._watching = self._begin("watch", self._watch.run())
+
     def _alarm(self, entry: Entry, name: str, seconds: float, act: Callable[[Entry], None]) -> None:
         entry.alarms.pop(name, _NO_ALARM).cancel()
         entry.alarms[name] = asyncio.get_running_loop().call_later(max(0.0, seconds), act, entry)
@@ -385,8 +392,12 @@ class Pods:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.crash(f"{task.get_name()} failed", error)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.crash(f"{task.get_name()} failed", error)
+        if task is self._watching and self._watch is not None and self._sink is not None:
+            self._watch.version = ""  # whatever it was: without a watch nothing would be heard any more
+            asyncio.get_running_loop().call_later(_AGAIN, self._begin_watch)
 
 
 class _NoAlarm:
