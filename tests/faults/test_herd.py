@@ -22,7 +22,7 @@ from styx.testing.cluster import Cluster, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 AGENTS = 2_000
-RATE = 200  # handshakes a second, and as many at once: the default
+RATE = 250  # handshakes a second, and as many at once: the default
 LEASES = {"STYX_HEARTBEAT": "5s", "STYX_SUSPECT": "15s", "STYX_LOST": "40s"}
 HERD = str(Path(__file__).with_name("herd.py"))
 

@@ -196,7 +196,7 @@ class PlacesRun:
         }
 
     async def _until_nothing_is_left(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             while True:
                 left = await self._mine()
                 shell = self._shell

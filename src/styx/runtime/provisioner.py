@@ -29,7 +29,11 @@ __all__ = ["Provisioner"]
 
 log = get("places")
 
-SOON, AGAIN = 2.0, 300.0  # seconds until providers are checked again: at first while one cannot be used, and at most
+SOON, LATER, AGAIN = (
+    2.0,
+    60.0,
+    300.0,
+)  # seconds until providers are checked again: while one cannot be used at first, and at most; else
 DOWN_TOGETHER = 100  # machines
 PATIENCE = 3.0  # seconds that a check may take
 NO_URL = "no public_url is set, so machines would not find this server"
@@ -209,4 +213,4 @@ class Provisioner:
                     log.warning("provider cannot be used", provider=name, reason="; ".join(problems))
             told = barred
             await asyncio.sleep(wait if barred else AGAIN)
-            wait = min(2 * wait, AGAIN)
+            wait = min(2 * wait, LATER)
