@@ -4,12 +4,11 @@ and store on the other. What the desk has noted survives `kill`, nothing else do
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from kube_world import World
 
-from styx.aiokit import Supervisor
+from styx.aiokit import Crash, Supervisor
 from styx.core.events import AttemptEnding
 from styx.core.states import Outcome
 from styx.protocol.owner import (
@@ -46,10 +45,11 @@ class Desk:
         self._supervisor: Supervisor | None = None
         self._port: RunnerOwner | None = None
         self._changed = asyncio.Event()
+        self.crash: BaseException | None = None
 
     async def up(self) -> None:
         """Start the host, and keep it running until `kill`."""
-        supervisor = self._supervisor = Supervisor("desk", on_crash=_raise)
+        supervisor = self._supervisor = Supervisor("desk", on_crash=self._crashed)
         supervisor.start("host", self._run(supervisor))
 
     async def kill(self) -> None:
@@ -74,6 +74,8 @@ class Desk:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
+            if self.crash is not None:
+                raise self.crash
 
     async def _say(self, *messages: AgentToOwner) -> None:
         assert self._port is not None
@@ -97,7 +99,7 @@ class Desk:
                 await asyncio.sleep(0.02)
             else:
                 break
-        owner.adopt(found)
+        owner.adopt(found, {})
         await owner.open()
         (hello,) = await owner.recv()
         assert isinstance(hello, OwnerHello)
@@ -147,11 +149,9 @@ class Desk:
         await asyncio.sleep(0)  # a commit: a server may die in it, and the runner has heard of nothing
         await self._say(OwnerForget(tuple(ending.attempt for ending in message.ended)))
 
+    def _crashed(self, crash: Crash) -> None:
+        self.crash = crash.error
+        self._changed.set()
+
     async def _order(self, held: Hosted) -> RunOrder:
         return self.orders[held.number]
-
-
-def _raise(crash: BaseException) -> None:
-    with contextlib.suppress(RuntimeError):
-        asyncio.get_running_loop().call_exception_handler({"message": str(crash), "exception": crash})
-    raise crash

@@ -18,7 +18,7 @@ from styx.core.resources import Resources
 from styx.core.states import Outcome
 from styx.providers.base import Kind, Refused, Unsure
 from styx.providers.kubernetes.check import NEEDED
-from styx.providers.kubernetes.logs import CUT
+from styx.providers.kubernetes.logs import CUT, LATE
 from styx.providers.kubernetes.pod import name_of, pod_of
 
 pytestmark = pytest.mark.skipif(bool(REAL), reason="it needs what only the fake cluster can be told to do")
@@ -200,6 +200,32 @@ def test_a_log_that_the_node_has_turned_over(tmp_path: Path) -> None:
         await told.end(1)
         numbers = [*range(1, 101), "cut", *range(251, 301)]
         assert told.text[1, 1] == b"".join(CUT if n == "cut" else b"%d\n" % n for n in numbers)
+
+    run(tmp_path, body)
+
+
+def test_a_log_that_was_turned_over_while_no_server_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("styx.providers.kubernetes.reader.LARGE", 100)
+
+    async def body(it: World) -> None:
+        runner, told, _ = await it.open()
+        await runner.start(it.order(1, f"seq 100; {waiting_for(tmp_path / 'end')}; echo end"))
+        await runner.start(it.order(2, f"seq 100; {waiting_for(tmp_path / 'end')}; echo end"))
+        await told.until(lambda: all(told.text.get((n, 1), b"").endswith(b"100\n") for n in (1, 2)))
+        while len(notes := list((tmp_path / "providers" / "kubernetes-logs").rglob("styx-*"))) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await it.kill()
+        it.node.logs[it.api.get("pods", "n", name_of(it.tag, 1))["metadata"]["uid"]].turn_over(10)
+        runner, told, _ = await it.open()
+        (tmp_path / "end").touch()
+        for attempt in (1, 2):
+            await told.end(attempt)
+            await runner.forget(attempt)
+        assert told.text[1, 1] == LATE + b"".join(b"%d\n" % n for n in range(91, 101)) + b"end\n"
+        assert told.text[2, 1] == b"".join(b"%d\n" % n for n in range(1, 101)) + b"end\n"
+        assert told.cuts == {(1, 1)}
+        await it.until_clean()
+        assert not [note for note in notes if note.exists()]
 
     run(tmp_path, body)
 

@@ -320,6 +320,29 @@ def test_a_server_that_starts_anew_takes_up_what_runs(tmp_path: Path) -> None:
     run(body)
 
 
+def test_output_whose_beginning_is_gone_follows_what_the_server_has(tmp_path: Path) -> None:
+    async def body() -> None:
+        first = Scripted()
+        first.by_itself = lambda it, attempt: it.sink.started(attempt)
+        async with plane_with(first, tmp_path) as plane:
+            job = await plane.submit(styx.Task("a", run="true", **ON_IMAGE))
+            await first.until(lambda: bool(first.orders))
+            first.sink.output(1, 1, 0, b"before ")
+            async for chunk in plane.logs(job.id, follow=True):
+                assert chunk.data == b"before "  # it is on disk
+                break
+        second = Scripted()
+        second.here = [Found(1, 1, 5_000, Resources(1_000))]
+        async with plane_with(second, tmp_path) as plane:
+            second.sink.cut(1, 1)
+            second.sink.output(1, 1, 0, b"[cut] after")
+            second.sink.ended(AttemptEnding(1, Outcome.EXITED, 0))
+            assert (await plane.wait(job.id)).ok
+            assert b"".join([chunk.data async for chunk in plane.logs(job.id)]) == b"before [cut] after"
+
+    run(body)
+
+
 def test_what_never_came_there_is_given_again_and_what_is_unknown_is_stopped(tmp_path: Path) -> None:
     async def body() -> None:
         first = Scripted()

@@ -226,6 +226,11 @@ class Sink(Protocol):
         told before may be told again with the same offsets; after a restart of the server all of it is, from the first byte."""
         ...
 
+    def cut(self, attempt: int, stream: int) -> None:
+        """After a restart, and before any output of that stream: its beginning cannot be told again. What comes counts its bytes anew
+        from 0, and follows what the server has."""
+        ...
+
     async def room(self, attempt: int) -> None:
         """Returns when there is room for more output of this attempt. Who reads much waits here before each read."""
         ...

@@ -47,6 +47,10 @@ class Stream:
         self._raw = offset + len(data)
         return self._append(self._masker.feed(fresh) if self._masker is not None else fresh)
 
+    def begin_at(self, offset: int) -> None:
+        """So much is on the server's disk, and cannot be told again."""
+        self.released = self.sent = self.total = offset
+
     def finish(self) -> int:
         """Nothing more comes: show what the mask holds back."""
         return self._append(self._masker.flush()) if self._masker is not None else 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -86,6 +86,7 @@ class RunnerOwner:
         self._closed = True
         self._inflight = 0  # bytes sent on this connection and not released
         self._kept = 0  # bytes of output that are here
+        self._known: Mapping[tuple[int, int], int] = {}
         self._thirsty: list[asyncio.Future[None]] = []  # readers that wait for room
         self._handlers: dict[type, Callable[[Any], None]] = {
             Configure: self._configure,
@@ -98,8 +99,10 @@ class RunnerOwner:
             OwnerShutdown: self._pass_over,
         }
 
-    def adopt(self, found: Iterable[Found]) -> None:
-        """What the runner has from before, once, before the first connection."""
+    def adopt(self, found: Iterable[Found], known: Mapping[tuple[int, int], int]) -> None:
+        """What the runner has from before, once, before the first connection. `known` says how many bytes of each (attempt, stream) the
+        server has."""
+        self._known = known
         for one in found:
             hosted = self.attempts[one.attempt] = Hosted.again(one, self._clock())
             self._admission.arrive(one.attempt, one.resources)
@@ -173,6 +176,11 @@ class RunnerOwner:
         if held is not None and held.state != ENDED:
             self._kept += held.streams[stream - 1].take(offset, data)
             self._tell(held)
+
+    def cut(self, attempt: int, stream: int) -> None:
+        held = self.attempts.get(attempt)
+        if held is not None and not held.streams[stream - 1].total:
+            held.streams[stream - 1].begin_at(self._known.get((attempt, stream), 0))
 
     async def room(self, attempt: int) -> None:
         while (held := self.attempts.get(attempt)) is not None and (held.owed >= KEPT or self._kept >= ALL_KEPT):

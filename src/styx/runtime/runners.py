@@ -128,7 +128,8 @@ class Host:
     async def run(self) -> None:
         """Until cancelled."""
         shutil.rmtree(self._results, ignore_errors=True)  # files come again before what needs them
-        self.owner.adopt(await self._open())
+        found = await self._open()
+        self.owner.adopt(found, await self._known(found))
         self.owner.incarnation = self._shell.incarnation
         profile = Profile(
             str(uuid.uuid5(uuid.NAMESPACE_URL, f"styx:{self._shell.incarnation}/{self.name}")),
@@ -161,6 +162,11 @@ class Host:
                     log.warning("runner cannot be used yet", runner=self.name, reason=error.message)
                 self.carrier.trouble = error.message
                 await asyncio.sleep(waits.next())
+
+    async def _known(self, found: Iterable[Found]) -> dict[tuple[int, int], int]:
+        """How much output of these is on disk: what a write of nothing answers."""
+        output = self._shell.output
+        return {(one.attempt, at): await output.write(one.attempt, at, 0, b"") for one in found for at in (1, 2)}
 
     async def _look(self) -> list[Found]:
         """Raises Refused and Unsure, whatever the runner does."""

@@ -9,6 +9,7 @@
     outcome     what a pod's status means for its attempt
     watch       one list and one watch for all pods
     logs        a log as a stream of bytes that survives broken connections
+    beginnings  how logs began, for a server that starts anew
     reader      logs read, some at a time
     calls       the calls that change something
     entry       what is known of one pod

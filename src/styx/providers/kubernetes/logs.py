@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["CUT", "LogPosition", "missing"]
+__all__ = ["CUT", "LATE", "LogPosition", "missing"]
 
+LATE = b"[styx: the pod's log was turned over while no server was there: lines may be missing here, or stand twice]\n"
 CUT = b"[styx: a part of the pod's log is missing here]\n"
 
 
@@ -23,9 +24,11 @@ def missing(reason: str) -> bytes:
 
 
 class LogPosition:
-    """Feed it what comes over each connection, `resume` before the next. `total` bytes were passed on."""
+    """Feed it what comes over each connection, `resume` before the next. `total` bytes were passed on. `beginning` is the time
+    of the first line as it was known before, b"" when it was not."""
 
     __slots__ = (
+        "_beginning",
         "_buffer",
         "_first",
         "_in_line",
@@ -35,11 +38,18 @@ class LogPosition:
         "_pending",
         "_second",
         "_skip",
+        "begun",
+        "late",
+        "noted",
         "total",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: bytes = b"") -> None:
         self.total = 0
+        self.begun = b""  # the time of the first line
+        self.late = False  # the log does not begin as it did
+        self.noted = bool(beginning)  # `begun` is kept for later
+        self._beginning = beginning
         self._second = ""  # the latest second, as the API writes it without fractions
         self._first = b""  # the timestamp of its first line
         self._lines = 0  # whole lines since then
@@ -67,7 +77,9 @@ class LogPosition:
         while data:
             if not self._in_line:
                 begun, data = self._begin(data)
-                if begun and self._gap():
+                if begun and self._begins_late():
+                    yield self._passed(LATE)
+                elif begun and self._gap():
                     yield self._passed(CUT)
                 continue
             content, newline, data = data.partition(b"\n")
@@ -99,6 +111,14 @@ class LogPosition:
             self._buffer = b""
             return True, rest
         return False, b""
+
+    def _begins_late(self) -> bool:
+        """Whether this is the first line, and not that with which the log once began."""
+        if self.begun:
+            return False
+        self.begun = self._line_at or b"-"
+        self.late = bool(self._beginning) and self._beginning != self.begun
+        return self.late
 
     def _gap(self) -> bool:
         """Whether this line shows that something in between is missing."""

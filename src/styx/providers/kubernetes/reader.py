@@ -15,6 +15,7 @@ from styx.aiokit.backoff import Backoff
 from styx.errors import StyxError
 from styx.providers.base import Kind, Refused, Unsure
 from styx.providers.kubernetes.api import Cluster
+from styx.providers.kubernetes.beginnings import LARGE, Beginnings
 from styx.providers.kubernetes.errors import Absent, Gone
 from styx.providers.kubernetes.logs import LogPosition, missing
 from styx.providers.kubernetes.pod import TASK
@@ -28,7 +29,8 @@ PATIENCE = 30.0  # seconds in which the log of a pod that has ended is tried for
 
 
 class LogReader:
-    def __init__(self, cluster: Cluster, namespace: str, slots: int) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, slots: int, beginnings: Beginnings) -> None:
+        self._beginnings = beginnings
         self._cluster = cluster
         self._namespace = namespace
         self._slots = asyncio.Semaphore(slots)
@@ -40,9 +42,11 @@ class LogReader:
         ended: asyncio.Event,
         out: Callable[[bytes], None],
         room: Callable[[], Awaitable[None]],
+        cut: Callable[[], None],
     ) -> None:
-        """All of a pod's log, until it has `ended` and is read to its end. What cannot be read is marked in it."""
-        position = LogPosition()
+        """All of a pod's log, until it has `ended` and is read to its end. What cannot be read is marked in it; `cut` is called first
+        when that is its beginning."""
+        position = LogPosition(await asyncio.to_thread(self._beginnings.of, name))
         waits = Backoff(0.2, 10.0)
         tried_since, came_to_end = 0.0, False
         loop = asyncio.get_running_loop()
@@ -50,7 +54,7 @@ class LogReader:
             last = ended.is_set()
             before = position.total
             try:
-                came_to_end = await self._in_turn(name, position, ended, out, room)
+                came_to_end = await self._in_turn(name, position, ended, out, room, cut)
             except (Refused, Unsure, Gone) as error:
                 tried_since = tried_since or loop.time()
                 if last and (_removed(error) or loop.time() - tried_since > PATIENCE):
@@ -71,6 +75,10 @@ class LogReader:
             elif not last:
                 await _until(ended, waits.next())
 
+    async def forget(self, name: str) -> None:
+        """Nobody will read it again."""
+        await asyncio.to_thread(self._beginnings.drop, name)
+
     async def _in_turn(
         self,
         name: str,
@@ -78,6 +86,7 @@ class LogReader:
         ended: asyncio.Event,
         out: Callable[[bytes], None],
         room: Callable[[], Awaitable[None]],
+        cut: Callable[[], None],
     ) -> bool:
         """One connection; whether it came to its end by itself."""
         self._waiting += 1
@@ -100,7 +109,12 @@ class LogReader:
                     async with self._cluster.stream(path, query, SILENCE) as pieces:
                         async for piece in pieces:
                             for data in position.feed(piece):
+                                if position.late and position.total == len(data):
+                                    cut()
                                 out(data)
+                            if position.total > LARGE and not position.noted:
+                                position.noted = True
+                                await asyncio.to_thread(self._beginnings.keep, name, position.begun)
                             await room()
                 finally:
                     if cutting is not None:

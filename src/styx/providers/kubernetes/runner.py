@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -24,6 +25,7 @@ from styx.core.resources import Resources
 from styx.core.states import Outcome
 from styx.providers.base import CLUSTER_TAG, Context, Found, Kind, Refused, RunOrder, Sink
 from styx.providers.kubernetes.api import Cluster
+from styx.providers.kubernetes.beginnings import Beginnings
 from styx.providers.kubernetes.calls import LATE, Calls
 from styx.providers.kubernetes.entry import Entry
 from styx.providers.kubernetes.objects import Pod, Secret, instant
@@ -52,7 +54,8 @@ class Pods:
         self._place = place
         self._context = context
         self._calls = Calls(cluster, place.namespace)
-        self._reader = LogReader(cluster, place.namespace, place.logs)
+        beginnings = Beginnings(context.home / "providers" / "kubernetes-logs" / quote(place.name, safe=""))
+        self._reader = LogReader(cluster, place.namespace, place.logs, beginnings)
         self._entries: dict[int, Entry] = {}
         self._strangers = Strangers(self._calls, context, self._entries.__contains__, self._begin)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,6 +166,7 @@ class Pods:
     async def _let_go_of(self, entry: Entry) -> None:
         if entry.pod is not None:
             await self._calls.remove(entry.pod)
+            await self._reader.forget(entry.name)
         self._drop(entry)
 
     async def close(self) -> None:
@@ -310,7 +314,11 @@ class Pods:
         sink = self._sink
         assert sink is not None
         await self._reader.read(
-            entry.name, entry.ended, lambda data: self._write(entry, 1, data), lambda: sink.room(entry.attempt)
+            entry.name,
+            entry.ended,
+            lambda data: self._write(entry, 1, data),
+            lambda: sink.room(entry.attempt),
+            lambda: sink.cut(entry.attempt, 1),
         )
         self._tell_end(entry)
 

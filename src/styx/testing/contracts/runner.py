@@ -77,6 +77,7 @@ class Told:
         self.ends: dict[int, AttemptEnding] = {}
         self.text: dict[tuple[int, int], bytes] = {}
         self.reasons: dict[int, str] = {}
+        self.cuts: set[tuple[int, int]] = set()
         self.open = True
         self._news = asyncio.Event()
 
@@ -94,6 +95,10 @@ class Told:
         assert before[offset : offset + len(data)] == data[: len(before) - offset], "the same bytes at the same offsets"
         self.text[attempt, stream] = before[:offset] + data + before[offset + len(data) :]
         self._news.set()
+
+    def cut(self, attempt: int, stream: int) -> None:
+        assert (attempt, stream) not in self.text, "a beginning is missing before anything was told"
+        self.cuts.add((attempt, stream))
 
     async def room(self, attempt: int) -> None:
         return
