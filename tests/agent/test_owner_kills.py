@@ -181,3 +181,15 @@ def test_a_crashed_owners_programs_are_ended_by_the_next(tmp_path: Path) -> None
             assert talk.configure().run(spec("true")).code == 0
         assert with_token(other)
         beside.close()
+
+
+def test_the_end_is_told_when_nothing_is_left_in_its_group(tmp_path: Path) -> None:
+    """What the program left running holds no pipe and ignores SIGTERM; until it is gone the attempt has not ended, and its share
+    of the machine is not free."""
+    mark = token()
+    with owner(tmp_path) as it:
+        talk = it.talk().configure(cpus=1_000)
+        left = f"trap '' TERM; sleep {mark} </dev/null >/dev/null 2>&1 & exit 3"
+        talk.start(spec(left, shell=True, grace=200), 1)
+        assert talk.ends(1)[0].code == 3
+        assert with_token(mark) == []

@@ -231,7 +231,7 @@ FAULTS = (
         "agent/owner/supervisor.py",
         "            attempt.alone = not _group_exists(attempt.pid)",
         "            attempt.alone = True",
-        "tests/agent",
+        "tests/agent/test_owner_kills.py",
     ),
     Fault(
         "an expired token still works",
