@@ -189,7 +189,8 @@ def test_the_end_is_told_when_nothing_is_left_in_its_group(tmp_path: Path) -> No
     mark = token()
     with owner(tmp_path) as it:
         talk = it.talk().configure(cpus=1_000)
-        left = f"trap '' TERM; sleep {mark} </dev/null >/dev/null 2>&1 & exit 3"
+        there = "(exec </dev/null >/dev/null 2>&1; echo > there; exec sleep {}) &"
+        left = f"trap '' TERM; {there.format(mark)} while [ ! -e there ]; do sleep 0.01; done; exit 3"
         talk.start(spec(left, shell=True, grace=200), 1)
         assert talk.ends(1)[0].code == 3
         assert with_token(mark) == []
