@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from frames import labels, noise, numbers, resources, texts
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from styx.agent.owner import launch
-from styx.agent.owner.frames import encode, from_owner
+from styx.agent.owner.frames import encode, from_agent, from_owner
 from styx.agent.owner.launcher import connect
 from styx.core.resources import Resources
 from styx.core.states import Outcome
+from styx.errors import ProtocolError
 from styx.protocol import owner as o
-from styx.protocol.messages import Run, Secret, Spec
+from styx.protocol.codec import decode_server
+from styx.protocol.messages import Run, Secret, Spec, Start
 
 PATIENCE = 30.0  # seconds until an answer counts as missing
 MORE = int(os.environ.get("STYX_FUZZ", "0"))
@@ -173,3 +176,13 @@ def test_anything_that_is_sent_to_an_owner(tmp_path: Path) -> None:
     while alive(pid):  # it closes the link first, and then goes
         assert time.monotonic() < deadline, "the owner has stayed"
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("attempt", [-1, (1 << 62) + 1, (1 << 64) - 1])
+def test_an_attempt_whose_end_could_not_be_told_is_not_taken(attempt: int) -> None:
+    """Its end would be no right message, for this agent and for each that came after."""
+    spec = Spec(1, 0, "J", "T", "name", ("true",), False, 0, Resources(10), (), "", 0, 100)
+    with pytest.raises(ProtocolError):
+        from_agent().feed(encode([o.OwnerStart(spec, (Run(attempt, 0, 1),))]))
+    with pytest.raises(ProtocolError):
+        decode_server(msgspec.msgpack.encode([Start(spec, (Run(attempt, 0, 1),))]))
