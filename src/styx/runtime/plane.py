@@ -52,7 +52,7 @@ class Plane:
         self.archives: Archives | None = None  # packed working folders; given by whoever knows the folder for them
         self._refs = Refs(loop, store)
         self._queries = Queries(loop, store, self._refs, clock.now)
-        self._submissions = Submissions(loop, store, clock, shell.secrets)
+        self._submissions = Submissions(loop, store, clock, shell.secrets, looked=self._looked)
         self._wishes = Wishes(loop, store, self._refs, shell.results)
         self.offering = Offering(shell)
         self._planning = Planning(
@@ -66,6 +66,10 @@ class Plane:
 
     def _waiting(self, attempt: int) -> str:
         return self.shell.runners.waiting_reason(attempt) if self.shell.runners is not None else ""
+
+    async def _looked(self) -> None:
+        if self.shell.provisioner is not None:
+            await self.shell.provisioner.looked.wait()
 
     async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Mapping[str, str] | None = None) -> Created:
         if self.archives is not None:

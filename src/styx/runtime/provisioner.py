@@ -52,6 +52,7 @@ class Provisioner:
         self.catalog = Catalog()  # everything that is known; the core is told of what machines could run an agent on
         self.architectures: frozenset[str] = frozenset()  # for which there is an archive to run the agent from
         self.checks: dict[str, Check] = {}
+        self.looked = asyncio.Event()  # the core has been told what may be brought up, for the first time
         self.carrier = Provisioning(
             providers,
             orders,
@@ -201,6 +202,7 @@ class Provisioner:
         )  # puts it in order, off the loop
         self._shell.loop.post(CatalogKnown(catalog))
         await self._shell.loop.settled()
+        self.looked.set()
 
     async def _keep_looking(self) -> None:
         """Check at the start, and again now and then: soon at first while one cannot be used, since it may only have been slow."""

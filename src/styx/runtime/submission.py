@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from secrets import randbits
 
@@ -37,7 +37,8 @@ MAX_TASK = 2 << 20  # bytes of one task's command and environment; a frame to an
 
 
 class Submissions:
-    """`entropy` gives so many random bits; they go into the ids of jobs."""
+    """`entropy` gives so many random bits; they go into the ids of jobs. `looked` returns once providers have been looked at for the
+    first time, at most some seconds after the start: nothing is said to fit nowhere before."""
 
     def __init__(
         self,
@@ -47,7 +48,9 @@ class Submissions:
         secrets: Secrets,
         *,
         entropy: Callable[[int], int] = randbits,
+        looked: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._looked = looked
         self._secrets = secrets
         self._loop = loop
         self._store = store
@@ -90,13 +93,20 @@ class Submissions:
             raise SpecError(problems)
         return needs
 
-    async def _submit(self, spec: JobSpec, key: str, digest: bytes, values: Mapping[str, str]) -> Created:
-        needs = await self.check(spec)
+    async def _misfits(self, spec: JobSpec) -> list[Problem]:
         misfits: list[Problem] = []
         for first in range(0, len(spec.tasks), CHUNK):
             some = msgspec.structs.replace(spec, tasks=spec.tasks[first : first + CHUNK])
             misfits += check_fit(self._loop.engine.world, some, self._loop.engine.places.catalog)
             await asyncio.sleep(0)
+        return misfits
+
+    async def _submit(self, spec: JobSpec, key: str, digest: bytes, values: Mapping[str, str]) -> Created:
+        needs = await self.check(spec)
+        misfits = await self._misfits(spec)
+        if misfits and self._looked is not None:
+            await self._looked()
+            misfits = await self._misfits(spec)
         if misfits:
             raise NoFit(misfits[:MAX_MISFITS])
         staging = _Staging()
