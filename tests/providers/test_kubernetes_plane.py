@@ -106,7 +106,7 @@ def test_a_graph_of_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     run(tmp_path, body)
 
 
-def by_hand_a_server_that_starts_anew_goes_on_with_its_pods(tmp_path: Path) -> None:
+def test_a_server_that_starts_anew_goes_on_with_its_pods(tmp_path: Path) -> None:
     async def body(it: World) -> None:
         go = tmp_path / "go"
         async with server(it, tmp_path / "server") as plane:

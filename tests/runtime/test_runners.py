@@ -320,6 +320,33 @@ def test_a_server_that_starts_anew_takes_up_what_runs(tmp_path: Path) -> None:
     run(body)
 
 
+class Hasty(Scripted):
+    """It speaks of what it has in the moment in which it has said what that is."""
+
+    async def open(self, cluster: str, sink: Sink) -> list[Found]:
+        found = await super().open(cluster, sink)
+        sink.output(1, 1, 0, b"all of it")
+        sink.ended(AttemptEnding(1, Outcome.EXITED, 0))
+        return found
+
+
+def test_what_a_runner_says_before_it_is_taken_up_is_not_lost(tmp_path: Path) -> None:
+    async def body() -> None:
+        first = Scripted()
+        first.by_itself = lambda it, attempt: it.sink.started(attempt)
+        async with plane_with(first, tmp_path) as plane:
+            job = await plane.submit(styx.Task("a", run="true", **ON_IMAGE))
+            await first.until(lambda: bool(first.orders))
+        second = Hasty()
+        second.here = [Found(1, 1, 5_000, Resources(1_000))]
+        async with plane_with(second, tmp_path) as plane:
+            assert (await plane.wait(job.id)).ok
+            assert b"".join([chunk.data async for chunk in plane.logs(job.id)]) == b"all of it"
+            await second.until(lambda: second.forgotten == [1])
+
+    run(body)
+
+
 def test_output_whose_beginning_is_gone_follows_what_the_server_has(tmp_path: Path) -> None:
     async def body() -> None:
         first = Scripted()

@@ -87,6 +87,7 @@ class RunnerOwner:
         self._inflight = 0  # bytes sent on this connection and not released
         self._kept = 0  # bytes of output that are here
         self._known: Mapping[tuple[int, int], int] = {}
+        self._early: list[Callable[[], None]] | None = []  # what the runner said before `adopt`; None since then
         self._thirsty: list[asyncio.Future[None]] = []  # readers that wait for room
         self._handlers: dict[type, Callable[[Any], None]] = {
             Configure: self._configure,
@@ -109,6 +110,17 @@ class RunnerOwner:
             self._admission.admit(one.attempt)
             if hosted.found == ENDED:
                 self._admission.leave(one.attempt)
+        early, self._early = self._early or [], None
+        for told in early:
+            told()
+
+    def _too_early(self, told: Callable[[], None]) -> bool:
+        """Whether the runner, which watches from the moment it has said what it has, speaks of attempts that are not adopted yet:
+        that is heard once they are."""
+        if self._early is None:
+            return False
+        self._early.append(told)
+        return True
 
     def why(self, attempt: int) -> str:
         """Why it has not started, or does not end, as far as is known here; "" when nothing is."""
@@ -163,6 +175,8 @@ class RunnerOwner:
     # -- what the runner says (Sink) ----------------------------------------------------------------------------
 
     def started(self, attempt: int) -> None:
+        if self._too_early(lambda: self.started(attempt)):
+            return
         held = self.attempts.get(attempt)
         if held is not None and held.state == QUEUED:
             held.state = RUNNING
@@ -172,12 +186,16 @@ class RunnerOwner:
                 self._say(OwnerStarted((attempt,)))
 
     def output(self, attempt: int, stream: int, offset: int, data: bytes) -> None:
+        if self._too_early(lambda: self.output(attempt, stream, offset, data)):
+            return
         held = self.attempts.get(attempt)
         if held is not None and held.state != ENDED:
             self._kept += held.streams[stream - 1].take(offset, data)
             self._tell(held)
 
     def cut(self, attempt: int, stream: int) -> None:
+        if self._too_early(lambda: self.cut(attempt, stream)):
+            return
         held = self.attempts.get(attempt)
         if held is not None and not held.streams[stream - 1].total:
             held.streams[stream - 1].begin_at(self._known.get((attempt, stream), 0))
@@ -189,6 +207,8 @@ class RunnerOwner:
             await waiter
 
     def ended(self, ending: AttemptEnding) -> None:
+        if self._too_early(lambda: self.ended(ending)):
+            return
         held = self.attempts.get(ending.attempt)
         if held is None or held.state == ENDED:
             return  # told again, and known
@@ -198,6 +218,8 @@ class RunnerOwner:
         self._admit()
 
     def waiting(self, attempt: int, reason: str) -> None:
+        if self._too_early(lambda: self.waiting(attempt, reason)):
+            return
         held = self.attempts.get(attempt)
         if held is not None and held.state != ENDED:
             held.reason = reason

@@ -1,6 +1,6 @@
 """One graph on four places at once: an agent that somebody started, an EC2 machine that is brought up for it, a pod, and a function, with
 their results joined by a last task. The server is a real process; only the hypervisor is missing: the machine's user data, read back
-from EC2, is run as a process of its own. Run by hand (`pytest tests/providers/four_places.py`): beside the other tests it failed now and then.
+from EC2, is run as a process of its own.
 """
 
 from __future__ import annotations
