@@ -165,8 +165,8 @@ class Pods:
 
     async def _let_go_of(self, entry: Entry) -> None:
         if entry.pod is not None:
+            await self._reader.forget(entry.name)  # first: once the pod is gone, no server would know of this any more
             await self._calls.remove(entry.pod)
-            await self._reader.forget(entry.name)
         self._drop(entry)
 
     async def close(self) -> None:
