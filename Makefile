@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PEERS := hyperqueue dask ray parsl skypilot
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test sim soak test-deps check format mutants bench bench-quick bench-peers clean help
+.PHONY: demo test sim places soak test-deps check format mutants bench bench-quick bench-peers clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: $(VENV)/.check test-deps ## everything the tests need, and the tests
 sim: $(VENV)/.check ## the simulator: 100,000 seeds (SEEDS=N), and 10,000 runs with a cloud (CLOUDS=N), over all cores
 	$(BIN)/python -m styx.testing.simulator --seeds $(or $(SEEDS),100000) --jobs $(shell nproc 2>/dev/null || echo 2)
 	$(BIN)/python -m styx.testing.simulator --clouds --seeds $(or $(CLOUDS),10000) --jobs $(shell nproc 2>/dev/null || echo 2)
+
+places: $(VENV)/.check ## faults and cut-off servers with the real adapters of AWS and GCP: 200 runs each (RUNS=N)
+	STYX_PLACES_RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -n 2 tests/providers/test_places_faults.py
 
 soak: $(VENV)/.check test-deps ## the long forms of the tests of faults: a hundred kills, ten minutes of overload
 	STYX_SOAK=1 $(BIN)/python -m pytest tests/faults -s -r sxX

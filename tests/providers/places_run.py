@@ -62,6 +62,7 @@ class PlacesRun:
         alive: Alive,
         trouble: Callable[[random.Random], None],
     ) -> None:
+        self.seed = seed
         self.dice = random.Random(seed)
         self._name = name
         self._make = make
@@ -71,7 +72,6 @@ class PlacesRun:
         self._vault = Vault()
         self._shell: Shell | None = None
         self._agents: dict[str, FakeAgent] = {}
-        self.kills = 0
         self.cluster = ""
 
     async def run(self) -> None:
@@ -160,7 +160,6 @@ class PlacesRun:
             await asyncio.sleep(dice.uniform(0, 0.3))
             self._trouble(dice)
             if dice.random() < 0.4:
-                self.kills += 1
                 await self._cut()
                 await asyncio.sleep(dice.uniform(0, 0.2))
                 await self._start()

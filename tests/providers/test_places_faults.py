@@ -1,6 +1,6 @@
 """Many runs with each real adapter: whatever fails, and whenever the server is cut off, no machine is left behind.
 
-STYX_PLACES_RUNS sets how many.
+STYX_PLACES_RUNS sets how many; CI asks for 200 of each (`make places`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from places_run import PlacesRun
 
 from styx.providers.base import CLUSTER_TAG, TOKEN_TAG
 
-RUNS = int(os.environ.get("STYX_PLACES_RUNS", "20"))
-TOGETHER = 5
-PARTS = 2
+RUNS = int(os.environ.get("STYX_PLACES_RUNS", "10"))
+TOGETHER = 5  # runs beside each other in a world, and then a new world: moto tells of every machine that ever was
+PARTS = RUNS // TOGETHER
 
 AWS = {
     "RunInstances": [
@@ -51,20 +51,15 @@ GCP = {
 }
 
 
-async def together(runs: list[PlacesRun]) -> int:
-    """All of them, some at a time; how often a server was cut off."""
-    gate = asyncio.Semaphore(TOGETHER)
+async def together(runs: list[PlacesRun]) -> None:
+    async def one(run: PlacesRun) -> None:
+        try:
+            async with asyncio.timeout(400):
+                await run.run()
+        except TimeoutError:
+            raise AssertionError(f"the run of seed {run.seed} came to no end") from None
 
-    async def one(number: int, run: PlacesRun) -> None:
-        async with gate:
-            try:
-                async with asyncio.timeout(400):
-                    await run.run()
-            except TimeoutError:
-                raise AssertionError(f"run {number} came to no end") from None
-
-    await asyncio.gather(*(one(number, run) for number, run in enumerate(runs)))
-    return sum(run.kills for run in runs)
+    await asyncio.gather(*map(one, runs))
 
 
 @pytest.mark.timeout(900)
@@ -83,7 +78,7 @@ def test_ec2(part: int) -> None:
 
             seeds = range(part, RUNS, PARTS)
             runs = [PlacesRun(s, "aws", world.provider, alive, trouble) for s in seeds]
-            assert await together(runs)
+            await together(runs)
             assert await world.alive() == set()
 
     asyncio.run(scenario())
@@ -109,7 +104,7 @@ def test_compute_engine(part: int, tmp_path: Path) -> None:
 
             seeds = range(part, RUNS, PARTS)
             runs = [PlacesRun(s, "gcp", world.provider, alive, trouble) for s in seeds]
-            assert await together(runs)
+            await together(runs)
             assert await world.alive() == set()
 
     asyncio.run(scenario())
