@@ -104,3 +104,12 @@ def test_logging_does_not_need_structlog_until_it_is_configured() -> None:
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
     assert out.stderr.strip() == "hm a=1"
+
+
+def test_a_configured_program_holds_no_rich_and_may_still_import_it() -> None:
+    program = (
+        "import sys; from styx.telemetry import log; log.configure(); log.get('x').warning('hm');"
+        "print([name for name in sys.modules if name.partition('.')[0] in {'rich', 'pygments'}]); import rich.table"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"

@@ -18,6 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from types import ModuleType
 from typing import Any, TextIO
 
 from styx.errors import UsageError
@@ -104,8 +105,7 @@ def get(name: str) -> Log:
 def configure(level: str = "", *, stream: TextIO | None = None, json: bool | None = None) -> None:
     """Set up logging for a program of Styx: to `stream` (stderr), from `level` (STYX_LOG_LEVEL, else info) on. Other libraries
     are heard from warning on. May be called again. Raises UsageError for a level that there is not."""
-    import structlog
-
+    structlog = _structlog()
     named = (level or os.environ.get("STYX_LOG_LEVEL", "") or "info").lower()
     if named not in _LEVELS:
         raise UsageError(f"{named!r} is no log level", hint=f"STYX_LOG_LEVEL is one of {', '.join(_LEVELS)}")
@@ -135,6 +135,19 @@ def configure(level: str = "", *, stream: TextIO | None = None, json: bool | Non
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("styx").setLevel(_LEVELS[named])
+
+
+def _structlog() -> ModuleType:
+    """structlog without rich, which it imports where it is installed, for stack traces in colour: 4 MB that a server never uses."""
+    without = "rich" not in sys.modules
+    if without:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # importing it raises ImportError, which structlog expects
+    try:
+        import structlog
+    finally:
+        if without:
+            del sys.modules["rich"]
+    return structlog
 
 
 def _unpack(logger: logging.Logger, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
