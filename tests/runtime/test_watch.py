@@ -401,9 +401,9 @@ def test_trimmed_events_are_passed_over() -> None:
         bench = await Bench().open()
         await bench.accept(1, node=True)
         await bench.attempt(1, 1)
-        del bench.store._events[:2]
+        del bench.store.tables.events[:2]
         assert [event.id for event in await all_there_is(bench.watch)] == [3, 4, 5]
-        bench.store._events.clear()
+        bench.store.tables.events.clear()
         assert await all_there_is(bench.watch) == []
         reader = bench.watch.subscribe(after=0)
         waiting = asyncio.create_task(reader.batch())

@@ -16,6 +16,7 @@ from styx.core.records import Record
 from styx.errors import NotFound, StoreFull
 from styx.store.base import Batch, Opened, ReportMark
 from styx.store.memory import MemoryStore
+from styx.store.memory.rebuild import live
 from styx.testing.simulator.process import current
 
 __all__ = ["Disk", "Segments"]
@@ -50,26 +51,25 @@ class Disk(MemoryStore):
         _alive()
 
     def has_attempt(self, attempt: int) -> bool:
-        return attempt in self._assigned
+        return attempt in self.tables.assigned
 
     def attempts_ended(self, attempt: int) -> bool:
-        return attempt in self._ended
+        return attempt in self.tables.ended
 
     def mark(self, agent: str) -> ReportMark | None:
-        return self._marks.get(agent)
+        return self.tables.marks.get(agent)
 
     def committed_output(self, attempt: int, stream: int) -> int:
-        rows = self._outputs.get((attempt, stream), {})
+        rows = self.tables.outputs.get((attempt, stream), {})
         return max((row.offset + row.length for row in rows.values()), default=0)
 
     def live_records(self) -> list[Record]:
         """What `load` would give, without its side effects."""
-        return list(self._live())
+        return list(live(self.tables))
 
     @property
     def highest(self) -> tuple[int, int, int]:
-        job, attempt, node = self._serials
-        return job, attempt, node
+        return self.tables.serials
 
 
 def _alive() -> None:
