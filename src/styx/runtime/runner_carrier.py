@@ -145,7 +145,7 @@ class Carrier:
         except TimeoutError:
             self.trouble = f"{self._name} did not answer within {CALL_LIMIT:g} s"
             raise Unsure(self.trouble) from None
-        except Exception as error:
+        except Exception as error:  # a plug-in's bug must not take the control plane down
             self.trouble = f"{type(error).__name__}: {error}"
             log.crash(f"runner {self._name!r} failed", error)
             raise Unsure(self.trouble) from error
