@@ -15,7 +15,7 @@ from styx.store import sqlite as sqlite_module
 from styx.store.base import Batch
 from styx.store.migrate import migrations
 from styx.store.sqlite import SqliteStore
-from styx.testing.contracts.store import submitted
+from styx.testing.contracts.store.telling import submitted
 from styx.testing.power.disk import Platter, Tape
 from styx.testing.power.files import recorded_files
 from styx.testing.power.notes import fingerprint

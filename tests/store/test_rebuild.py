@@ -19,7 +19,7 @@ from styx.core.records import Record
 from styx.store.base import Batch, Page, Store
 from styx.store.memory import MemoryStore
 from styx.store.sqlite import SqliteStore
-from styx.testing.contracts.store import loaded, split_spans
+from styx.testing.contracts.store.telling import loaded, split_spans
 from styx.testing.dialogue import Dialogue
 from styx.testing.walk import Walk
 

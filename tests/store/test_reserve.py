@@ -18,7 +18,7 @@ from styx.store import sqlite as sqlite_module
 from styx.store.base import Batch, Page
 from styx.store.reserve import Reserve
 from styx.store.sqlite import SqliteStore
-from styx.testing.contracts.store import refused, submitted
+from styx.testing.contracts.store.telling import refused, submitted
 
 MB = 1 << 20
 

@@ -25,7 +25,7 @@ from styx.store.base import Batch, OutputRow, Page, TokenRow
 from styx.store.faults import translate
 from styx.store.migrate import migrate, migrations
 from styx.store.sqlite import SqliteStore
-from styx.testing.contracts.store import AT, ended, job_ended, loaded, refused, submitted
+from styx.testing.contracts.store.telling import AT, ended, job_ended, loaded, refused, submitted
 
 ARRAY = TaskSpec("a", ("x",), array=100_000)
 
@@ -171,7 +171,7 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
         from styx.core.records import AttemptAssigned
         from styx.store.base import Batch
         from styx.store.sqlite import SqliteStore
-        from styx.testing.contracts.store import submitted
+        from styx.testing.contracts.store.telling import submitted
         async def main():
             store = SqliteStore(Path(sys.argv[1]))
             epoch = (await store.open()).epoch
@@ -500,7 +500,7 @@ def test_a_copy_restored_over_a_killed_server_does_not_get_its_log(tmp_path: Pat
         from pathlib import Path
         from styx.store.base import Batch
         from styx.store.sqlite import SqliteStore
-        from styx.testing.contracts.store import submitted
+        from styx.testing.contracts.store.telling import submitted
         async def main():
             home = Path(sys.argv[1])
             store = SqliteStore(home / "home")
