@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from styx.core.events import AttemptEnding
 from styx.core.states import Outcome
@@ -46,6 +47,16 @@ class Entry:
     @property
     def uid(self) -> str:
         return self.pod.metadata.uid if self.pod is not None else ""
+
+    def alarm(self, name: str, seconds: float, act: Callable[[Entry], None]) -> None:
+        """Do that in so many seconds. One of this name that is set already is put off."""
+        self.disarm(name)
+        self.alarms[name] = asyncio.get_running_loop().call_later(max(0.0, seconds), act, self)
+
+    def disarm(self, name: str) -> None:
+        alarm = self.alarms.pop(name, None)
+        if alarm is not None:
+            alarm.cancel()
 
     def quiet(self) -> None:
         """Nothing more is to happen by itself."""

@@ -27,7 +27,8 @@ from styx.providers.kubernetes.objects import Secret as SecretObject
 from styx.providers.kubernetes.settings import Place
 
 __all__ = [
-    "ATTEMPT", "FINALIZER", "GONE", "TASK", "WORKDIR", "CannotMake", "Noted", "name_of", "note_of", "noted", "pod_of", "secret_of", "values_of",
+    "ATTEMPT", "FINALIZER", "GONE", "TASK", "WORKDIR", "CannotMake", "Noted",
+    "attempt_of", "name_of", "note_of", "noted", "pod_of", "secret_of", "values_of",
 ]  # fmt: skip
 
 TASK = "task"
@@ -63,6 +64,12 @@ class Noted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def name_of(cluster: str, attempt: int) -> str:
     return f"styx-{cluster}-{attempt}"
+
+
+def attempt_of(pod: Pod) -> int:
+    """-1: it is none of ours."""
+    text = (pod.metadata.labels or {}).get(ATTEMPT, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
 
 
 def note_of(order: RunOrder) -> Noted:

@@ -8,37 +8,23 @@ alone for a while; then it is removed, and its attempt is never made again. And 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from styx.providers.base import Context, Refused, Unsure
+from styx.providers.base import Context
+from styx.providers.kubernetes.background import insist
 from styx.providers.kubernetes.calls import Calls
 from styx.providers.kubernetes.objects import Pod
 from styx.telemetry.log import get
 
-__all__ = ["Strangers", "insist"]
+__all__ = ["Strangers"]
 
 log = get("kubernetes")
 
 ORPHAN = 120.0  # seconds that one is left alone
 _REMEMBERED = 10_000
-
-
-async def insist(what: str, act: Callable[[], Awaitable[object]], context: Context) -> None:
-    """Until it has worked."""
-    said = ""
-    while True:
-        try:
-            await act()
-        except (Refused, Unsure) as error:
-            if error.message != said:
-                log.warning(f"{what}: trying on", reason=error.message)
-            said = error.message
-            await context.sleep(max(2.0, error.retry_after if isinstance(error, Refused) else 0.0))
-        else:
-            return
 
 
 class Strangers:
