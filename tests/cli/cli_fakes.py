@@ -75,6 +75,7 @@ class FakeVerbs:
         self.again = False
         self.planned: PlanView | None = None
         self.machines: list[InstanceView] = []
+        self.unusable = "the credentials are not valid"  # of gcp; "" when it can be used
 
     async def submit_spec(self, spec: JobSpec, *, key: str = "", secrets: Any = None) -> Created:
         if self.error is not None:
@@ -161,9 +162,10 @@ class FakeVerbs:
         return [RefreshView("aws", 1_234), RefreshView("gcp", 0, "the credentials are not valid")]
 
     async def check(self) -> list[CheckView]:
+        problems, hints = ([self.unusable], ["gcloud auth login"]) if self.unusable else ([], [])
         return [
             CheckView("aws", True, True, "arn:aws:iam::1:user/me", [], [], 0.1),
-            CheckView("gcp", False, True, "", ["the credentials are not valid"], ["gcloud auth login"], 0.1),
+            CheckView("gcp", not self.unusable, True, "", problems, hints, 0.1),
             CheckView("other", False, False, "", ["[providers.other] is not in styx.toml"], [], 0.1),
         ]
 

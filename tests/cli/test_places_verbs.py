@@ -37,7 +37,7 @@ def machine(serial: str, **more: Any) -> InstanceView:
 
 def planned(*, free: bool = False, chosen: bool = True, price: float = 6.5) -> PlanView:
     offers = [
-        OfferView("aws", "r", "ra", "p4d", True, 1.0, 96.0, 10**12, {"A100": 8}, why="refused lately: no capacity", fits=1, machines=2),
+        OfferView("aws", "r", "ra", "p4d", True, 1.0, 96.0, 10**12, {"A100": 8}, why="refused lately: no capacity", fits=1, machines=2, hourly=2.0),
         OfferView("aws", "r", "rb", "p4d", True, price, 96.0, 10**12, {"A100": 8}, fits=1, machines=2, hourly=2 * price, chosen=chosen),
     ]  # fmt: skip
     tasks = [PlannedTask("train", [], 2, ResourcesView(), 0, [])]
@@ -97,12 +97,22 @@ def test_run_shows_what_it_would_cost_and_spends_nothing_unasked(capfd: Capture)
     assert verbs.asked == [("plan", 5, True)]
 
 
-@pytest.mark.parametrize("plan", [planned(free=True), planned(chosen=False), planned(price=0.0)])
+@pytest.mark.parametrize("plan", [planned(free=True), planned(price=0.0)])
 def test_run_asks_nothing_where_nothing_is_spent(plan: PlanView) -> None:
     verbs = FakeVerbs()
     verbs.planned = plan
     assert run(verbs, "run", "true") == 0
     assert len(verbs.specs) == 1
+
+
+def test_what_can_be_had_only_later_is_asked_about_too(capfd: Capture) -> None:
+    """During an outage, or when all that fits was refused lately: it costs money as soon as that is over."""
+    verbs = FakeVerbs()
+    verbs.planned = planned(chosen=False)
+    assert run(verbs, "run", "true") == 2
+    assert not verbs.specs
+    assert "up to $2.00 an hour" in capfd.readouterr().err
+    assert run(verbs, "run", "-y", "true") == 0
 
 
 @pytest.mark.parametrize(
@@ -237,12 +247,15 @@ def test_down_of_orphans_leaves_those_of_other_servers(monkeypatch: pytest.Monke
 
 
 def test_check_says_of_each_whether_and_as_whom(capfd: Capture) -> None:
-    assert run(FakeVerbs(), "check") == 0
+    assert run(FakeVerbs(), "check") == 69, "one that is in the settings cannot be used"
     out = capfd.readouterr().out
     assert "aws  can be used, as arn:aws:iam::1:user/me\n" in out
     assert "gcp  cannot be used\n  - the credentials are not valid\n    gcloud auth login\n" in out
-    assert run(FakeVerbs(), "check", "-o", "name") == 0
+    assert run(FakeVerbs(), "check", "-o", "name") == 69
     assert capfd.readouterr().out == "aws\n"
+    well = FakeVerbs()
+    well.unusable = ""
+    assert run(well, "check") == 0, "what is in no settings is told, and no fault"
 
 
 def test_cost_of_a_job_and_of_everything(capfd: Capture) -> None:

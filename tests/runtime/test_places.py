@@ -15,7 +15,7 @@ from styx.compose import ControlPlane
 from styx.core.resources import Resources
 from styx.core.settings import CoreSettings
 from styx.core.spec import JobSpec, TaskSpec
-from styx.errors import AmbiguousId, NotFound, SpecError, UsageError
+from styx.errors import AmbiguousId, NoFit, NotFound, SpecError, UsageError
 from styx.protocol.places import InstanceView, OffersQuery
 from styx.providers.base import Machine, Order, Provider
 from styx.providers.catalogs import Catalogs, Known
@@ -211,8 +211,9 @@ def test_a_provider_that_cannot_be_used_says_why_everywhere(tmp_path: Path) -> N
     async def body(b: Behind) -> None:
         (check,) = [one for one in await b.plane.check() if one.provider == "fake"]
         assert (check.usable, check.configured, check.problems) == (False, True, ["the credentials have expired"])
-        assert (await b.plane.plan(gpu_job(), usable=True)).rankings == []
-        assert not (await b.plane.health()).provisions
+        (ranked,) = (await b.plane.plan(gpu_job(), usable=True)).rankings
+        assert {offer.why for offer in ranked.offers} == {"the credentials have expired"}, "it may be taken later"
+        assert (await b.plane.health()).provisions
         plan = await b.plane.plan(gpu_job(), offers=0)
         mine = [offer for offer in plan.rankings[0].offers if offer.provider == "fake"]
         assert {offer.why for offer in mine} == {"the credentials have expired"}
@@ -221,10 +222,44 @@ def test_a_provider_that_cannot_be_used_says_why_everywhere(tmp_path: Path) -> N
     with_a_cloud(body, tmp_path, unusable="the credentials have expired")
 
 
+def test_what_only_a_provider_in_an_outage_could_hold_is_accepted_and_waits(tmp_path: Path) -> None:
+    async def body(b: Behind) -> None:
+        with pytest.raises(NoFit) as caught:
+            await b.plane.submit_spec(JobSpec("j", (TaskSpec("a", ("true",), resources=Resources(999_000_000)),)))
+        assert "no provider that is set up offers a machine for it" in caught.value.message
+        assert "has 96 CPUs" in caught.value.message
+        made = await b.plane.submit_spec(gpu_job())
+        why = await b.plane.why(made.job_id)
+        assert (why.status, why.code) == ("READY", "provider-barred")
+        assert why.reason == "fake could hold it, and cannot be used now"
+        (said,) = why.evidence
+        assert "fake cannot be used for " in said
+        assert ": the credentials have expired (asked again in " in said
+        assert why.change[0] == "get new ones"
+        b.provider.unusable = ""
+        (check,) = [one for one in await b.plane.check() if one.provider == "fake"]
+        assert check.usable
+        await b.until(lambda found: bool(found) and found[0].cloud == "running")
+        assert (await b.plane.why(made.job_id)).code == "coming"
+        b.provider.unusable = "the network is away"
+        await b.plane.check()
+        again = await b.plane.submit_spec(gpu_job())
+        while "the network is away" not in " ".join((await b.plane.why(again.job_id)).evidence):  # noqa: ASYNC110
+            await asyncio.sleep(MOMENT)
+
+    with_a_cloud(body, tmp_path, unusable="the credentials have expired")
+
+
 def test_without_a_public_url_nothing_can_be_brought_up(tmp_path: Path) -> None:
     async def body(b: Behind) -> None:
         (check,) = [one for one in await b.plane.check() if one.provider == "fake"]
         assert "public_url" in check.problems[0]
+        assert not (await b.plane.health()).provisions
+        waiting = await b.plane.submit_spec(gpu_job())  # no place is known: an agent may be to come
+        why = await b.plane.why(waiting.job_id)
+        assert why.code == "provider-barred"
+        assert "fake cannot be used as this server is set up" in why.evidence[0]
+        assert why.change == ["set [places] public_url in styx.toml"]
 
     with_a_cloud(body, tmp_path, url="")
 

@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from styx.core.spec import JobSpec
     from styx.protocol.http import PlanView
+    from styx.protocol.places import OfferView, RankedView
     from styx.protocol.verbs import Verbs
 
 __all__ = ["Priced", "agree", "price"]
@@ -27,13 +28,18 @@ class Priced(Exception):
 
 
 async def price(verbs: Verbs, spec: JobSpec) -> None:
-    """Raises Priced when something would be brought up for the job that costs money."""
+    """Raises Priced when something would be brought up for the job that costs money, now or once it can be had."""
     if not (await verbs.health()).provisions:
         return
     plan = await verbs.plan(spec, offers=_SHOWN, usable=True)
     for ranked in plan.rankings:
-        if not ranked.free and any(offer.chosen and offer.price for offer in ranked.offers):
+        if not ranked.free and (first := _first(ranked)) is not None and first.price:
             raise Priced(plan)
+
+
+def _first(ranked: RankedView) -> OfferView | None:
+    """What would be taken. When nothing can be had now (an outage, refused lately), what would be first if that were over."""
+    return next((offer for offer in ranked.offers if offer.chosen), next(iter(ranked.offers), None))
 
 
 def agree(plan: PlanView, budget: int) -> None:
@@ -42,7 +48,7 @@ def agree(plan: PlanView, budget: int) -> None:
     from styx.core.offers import MICROS
 
     priced = [ranked for ranked in plan.rankings if not ranked.free and ranked.offers]
-    hourly = sum(offer.hourly for ranked in priced for offer in ranked.offers if offer.chosen)
+    hourly = sum(first.hourly for ranked in priced if (first := _first(ranked)) is not None)
     for ranked in priced:
         click.echo(ranked_text(ranked), err=True)
     click.echo(age_text(plan.prices_at, plan.prices_source), err=True)

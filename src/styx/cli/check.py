@@ -12,23 +12,26 @@ from styx.cli.emit import emit
 if TYPE_CHECKING:
     from styx.protocol.places import CheckView
 
+UNAVAILABLE = 69  # as of a server that is not reachable
+
 
 @click.command()
 @format_option
 @server_option
 @click.pass_obj
-def command(app: App) -> None:
+def command(app: App) -> int:
     """Ask every provider whether it can be used: as whom, and what is missing. The server asks, since it would bring the machines up;
-    without one this command does."""
-    app.run(_check(app))
+    without one this command does. Exits with 69 when one that stands in styx.toml cannot be used."""
+    return app.run(_check(app))
 
 
-async def _check(app: App) -> None:
+async def _check(app: App) -> int:
     from styx.cli.planes import looking
 
     async with looking(app) as verbs:
         found = await verbs.check()
     emit(app, found, (one.provider for one in found if one.usable), lambda: _text(found))
+    return 0 if all(one.usable for one in found if one.configured) else UNAVAILABLE
 
 
 def _text(found: list[CheckView]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from styx.core.admission import Admission
-from styx.core.fit import SPOT
+from styx.core.fit import taints
 from styx.core.instance import Instance, Refusal
 from styx.core.records import (
     InstanceBound,
@@ -25,8 +25,6 @@ from styx.core.states import NodeState
 from styx.core.world import Node, World
 
 __all__ = ["APPLY_NODE"]
-
-_RUNS = "runs"  # the label by which a runner says what it runs: images, functions
 
 
 def _node_linked(world: World, record: NodeLinked) -> None:
@@ -62,17 +60,7 @@ def _node_linked(world: World, record: NodeLinked) -> None:
 
 
 def _taints(node: Node) -> frozenset[tuple[str, str]]:
-    """What keeps ordinary tasks off a node: that it may be taken back at any time, or that it runs only certain things. A plain
-    command may go to a runner of images that it names, since there is an image for those; never to one of functions."""
-    if node.instance is not None and node.instance.offer.spot:
-        return frozenset({SPOT})
-    runs = node.labels.get(_RUNS)
-    if runs is None:
-        return frozenset()
-    own = {(_RUNS, runs)}
-    if runs == "image" and "provider" in node.labels:
-        own.add(("provider", node.labels["provider"]))
-    return frozenset(own)
+    return taints(node.labels, spot=node.instance is not None and node.instance.offer.spot)
 
 
 def _node_suspected(world: World, record: NodeSuspected) -> None:

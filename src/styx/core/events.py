@@ -14,6 +14,7 @@ import msgspec
 
 from styx.core.ids import JobId
 from styx.core.offers import Catalog
+from styx.core.outages import NO_OUTAGES, Outages
 from styx.core.records import Record
 from styx.core.resources import Resources
 from styx.core.spec import JobSpec, TaskSpec
@@ -171,9 +172,11 @@ class AttemptsReported(msgspec.Struct, frozen=True, gc=False):
 
 
 class CatalogKnown(msgspec.Struct, frozen=True):
-    """What may be brought up from now on, at which prices. Not kept: the shell says it at each start."""
+    """What may be brought up from now on, at which prices, and what could be if it were not for an outage. Not kept: the shell says it at
+    each start."""
 
     catalog: Catalog
+    outages: Outages = NO_OUTAGES
 
 
 class InstanceLaunched(msgspec.Struct, frozen=True, gc=False):

@@ -3,7 +3,8 @@
 What is said of an element that waits for a place is in `waiting`; it comes from the predicates that placement itself asks.
 
 Codes are stable words: ended, cancelling, running, assigned, node-suspect, mass-loss, backoff, waiting-for-needs, opening,
-next, queue, fairness, priority, no-node, node-away, label-mismatch, never-fits, no-room, reserved.
+next, queue, fairness, priority, no-node, node-away, label-mismatch, never-fits, no-room, reserved, coming, no-machine,
+provider-barred.
 """
 
 from __future__ import annotations

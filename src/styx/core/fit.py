@@ -10,7 +10,7 @@ Three questions, each stricter than the one before:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ __all__ = [
     "obstacle",
     "stands_aside",
     "suits",
+    "taints",
     "usable",
 ]
 
@@ -42,6 +43,23 @@ Labels = tuple[tuple[str, str], ...]
 
 SPOT = ("spot", "true")
 """A task with this label bears to be put on machines that the cloud may take back; it does not ask for one."""
+
+
+_RUNS = "runs"  # the label by which a runner says what it runs: images, functions
+
+
+def taints(labels: Mapping[str, str], *, spot: bool) -> frozenset[tuple[str, str]]:
+    """What keeps ordinary tasks off a node: that it may be taken back at any time, or that it runs only certain things. A plain
+    command may go to a runner of images that it names, since there is an image for those; never to one of functions."""
+    if spot:
+        return frozenset({SPOT})
+    runs = labels.get(_RUNS)
+    if runs is None:
+        return frozenset()
+    own = {(_RUNS, runs)}
+    if runs == "image" and "provider" in labels:
+        own.add(("provider", labels["provider"]))
+    return frozenset(own)
 
 
 class Obstacle(Enum):

@@ -41,6 +41,7 @@ _SEEN = 2  # complete listings that must agree before anything is believed of wh
 def on_catalog(turn: Turn, event: CatalogKnown) -> Answer:
     """What may be brought up. Each provider is asked at once what it has of ours: a start begins with a look."""
     turn.places.catalog = event.catalog
+    turn.places.outages = event.outages
     for provider in sorted(event.catalog.usable):
         if provider not in turn.places.listed:
             turn.places.listed[provider] = turn.now

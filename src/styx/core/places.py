@@ -6,6 +6,7 @@ twice is shown twice again.
 from __future__ import annotations
 
 from styx.core.offers import Catalog
+from styx.core.outages import NO_OUTAGES, Outages
 
 __all__ = ["Places", "Stranger"]
 
@@ -18,6 +19,7 @@ class Places:
         "absent",
         "catalog",
         "listed",
+        "outages",
         "relaunch",
         "scale_at",
         "strangers",
@@ -29,6 +31,7 @@ class Places:
 
     def __init__(self) -> None:
         self.catalog = Catalog()
+        self.outages: Outages = NO_OUTAGES  # what is set up and cannot be used at this moment
         self.tending = False  # a TEND timer is under way
         self.relaunch: dict[int, int] = {}  # node -> when the cloud is to be asked again for its machine
         self.waits: dict[int, int] = {}  # node -> the wait before that, which grows
@@ -45,3 +48,8 @@ class Places:
     def usable(self) -> bool:
         """Whether anything may be brought up at all."""
         return bool(self.catalog.usable)
+
+    @property
+    def provisions(self) -> bool:
+        """Whether anything may be brought up now, or once an outage is over."""
+        return self.usable or (self.outages.passing and bool(self.outages.catalog.offers))

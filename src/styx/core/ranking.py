@@ -37,7 +37,11 @@ _Rank = tuple[int, int, _Key, bool, int, int, int]
 _Sizes = list[tuple[int, list[Offer], list[_Key]]]
 
 _SPOT = ("spot", "true")  # lets a task onto spot machines; `Choice.spot` says whether one is asked for
-_VIEWS, _DEMANDS = 32, 128  # that are remembered
+_VIEWS, _DEMANDS, _CATALOGS = (
+    32,
+    128,
+    4,
+)  # that are remembered; of catalogs those in use, and those that come in their place
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -199,5 +203,5 @@ def _index_of(catalog: Catalog) -> _Index:
             return index
     index = _Index(catalog)
     _indexes.insert(0, (catalog, index))
-    del _indexes[2:]
+    del _indexes[_CATALOGS:]
     return index

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from styx.core.awaiting import outage_of
 from styx.core.capacity import known_places, misfit
 from styx.core.fit import Obstacle, mismatch, missing, obstacle
+from styx.core.outages import outage_text
 from styx.core.places import Places
 from styx.core.preview import first_placed, in_order
 from styx.core.queues import Line, Shape
@@ -48,7 +50,7 @@ class _Before(msgspec.Struct, frozen=True):
 
 
 def why_ready(world: World, task: Task, index: int, now: int, settings: CoreSettings, providers: Places) -> Reason:
-    """Codes: coming, no-machine, no-node, label-mismatch, never-fits, next, priority, fairness, queue, node-away, reserved, no-room."""
+    """Codes: coming, no-machine, provider-barred, no-node, label-mismatch, never-fits, next, priority, fairness, queue, node-away, reserved, no-room."""
     machine = why_no_machine(world, task, now, providers)
     if machine is not None:
         return machine
@@ -75,7 +77,7 @@ def why_ready(world: World, task: Task, index: int, now: int, settings: CoreSett
         if line.job is not task.job:
             return Reason("fairness", "another job that holds less is given a place first", before.evidence)
         return Reason("queue", "tasks of its own job are given places first", before.evidence)
-    blocked = _blocked(world, shape, obstacles, now)
+    blocked = _blocked(world, shape, obstacles, now, providers)
     if before.own:
         reason = f"{count_text(before.own + before.others, 'task')} like it go first, and {blocked.reason}"
         return Reason("queue", reason, (*before.evidence, *blocked.evidence), blocked.change)
@@ -97,7 +99,9 @@ def _never(places: list[Node], task: Task) -> Reason:
     return Reason("label-mismatch" if labels else "never-fits", f"it {reason}", evidence, (change,))
 
 
-def _blocked(world: World, shape: Shape, obstacles: list[tuple[Node, Obstacle | None]], now: int) -> Reason:
+def _blocked(
+    world: World, shape: Shape, obstacles: list[tuple[Node, Obstacle | None]], now: int, providers: Places
+) -> Reason:
     """Nothing of this shape finds a place now: why, node by node."""
     suitable = [(node, what) for node, what in obstacles if what not in {Obstacle.LABELS, Obstacle.CAPACITY}]
     evidence = [f"{node.name!r} {_in_the_way(world, shape, node, what)}" for node, what in suitable[:_SHOWN]]
@@ -106,6 +110,8 @@ def _blocked(world: World, shape: Shape, obstacles: list[tuple[Node, Obstacle | 
     kinds = {what for _, what in suitable}
     if kinds <= {Obstacle.AWAY, Obstacle.LEAVING}:
         change = ("bring one of them back, or start another agent",)
+        out = (outage_of(node, providers.outages) for node, what in suitable if what is Obstacle.AWAY)
+        evidence += dict.fromkeys(outage_text(one, now) for one in out if one is not None)
         return Reason("node-away", "every place that could hold it is away or leaving", tuple(evidence), change)
     higher = sum(_waiting(line) for _, _, line in in_order(world) if line.shape.priority > shape.priority)
     if higher:

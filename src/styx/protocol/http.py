@@ -240,7 +240,7 @@ class Health(msgspec.Struct, frozen=True):
     incarnation: str
     uptime: float
     reason: str = ""
-    provisions: bool = False  # machines can be brought up from here now
+    provisions: bool = False  # machines may be brought up from here, now or once an outage of a provider is over
 
 
 class VersionView(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ class Verbs(Protocol):
 
     async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
         """Where the tasks could go and what that would cost: connected places, and the best `offers` (0: all) of those that fit. With
-        `usable` only offers that can be used from here now are looked at, which is quick where there are none."""
+        `usable` only offers that may be brought up from here, now or after an outage, are looked at, which is quick where there are none."""
         ...
 
     async def job(self, ref: str) -> JobView: ...

@@ -147,12 +147,14 @@ class Promises(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """Whether a provider can be used from here, as whom, and what is missing: one line each."""
+    """Whether a provider can be used from here, as whom, and what is missing: one line each. `lasting`: only other settings of this
+    server help. What may end by itself, or by what a person does elsewhere (credentials, the network), is waited for."""
 
     usable: bool
     identity: str = ""
     problems: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    lasting: bool = False
 
 
 class Provisioner(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from styx.core.awaiting import promised
 from styx.core.capacity import known_places, misfit
 from styx.core.explain import explain
 from styx.core.graph import levels
@@ -55,13 +56,14 @@ class Planning:
 
     async def plan(self, spec: JobSpec, *, offers: int = 10, usable: bool = False) -> PlanView:
         """Where the tasks could go, if they were submitted now: the connected places, and of the offers that fit the best `offers` (0:
-        all) for each of what tasks ask for. With `usable` only offers that can be used from here are looked at. Raises SpecError when
-        the spec is wrong."""
+        all) for each of what tasks ask for. With `usable` only offers are looked at that may be brought up from here, now or once an outage
+        is over. Raises SpecError when the spec is wrong."""
         needs = await self._submissions.check(spec)
         level = levels(needs)
         world = self._loop.engine.world
         await self._loop.settled()
-        places = known_places(world)
+        to_come = promised(world, self._loop.engine.places.outages)
+        places = [*known_places(world), *to_come]
         rankings = await self._rankings.of(spec, offers, usable=usable)
         judged: dict[object, tuple[list[str], str]] = {}
         planned: list[PlannedTask] = []
@@ -77,8 +79,9 @@ class Planning:
             planned.append(PlannedTask(task.name, list(task.needs), task.array, view, level[ordinal], list(names), why))
             if not (ordinal + 1) % _BREATH:
                 await asyncio.sleep(0)
+        known = len(places) - len(to_come)
         connected = sum(node.connected for node in places)
-        source = f"{connected} of {len(places)} known agents are connected" if places else "no place is known yet"
+        source = f"{connected} of {known} known agents are connected" if known else "no place is known yet"
         return PlanView(
             spec.name,
             planned,

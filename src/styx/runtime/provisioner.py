@@ -1,7 +1,8 @@
 """Places beyond the agents that are there: what providers offer, whether they can be used, and what they have of ours.
 
-At the start every provider that is in the settings is checked, and the core is told what may be brought up (CatalogKnown). One that
-cannot be used is checked again now and then. Without a public URL nothing is brought up: machines would not find this server.
+At the start every provider that is in the settings is checked, and the core is told what may be brought up, and what could be if it were
+not for an outage (CatalogKnown). One that cannot be used is checked again now and then. Without a public URL nothing is brought up: machines
+would not find this server.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from styx.core.events import CatalogKnown, DownRequested
 from styx.core.offers import Catalog
+from styx.core.outages import Outage, Outages, Promised
 from styx.core.ranking import best
 from styx.core.spec import Choice
 from styx.errors import NotFound, StyxError
@@ -52,6 +54,9 @@ class Provisioner:
         self.catalog = Catalog()  # everything that is known; the core is told of what machines could run an agent on
         self.architectures: frozenset[str] = frozenset()  # for which there is an archive to run the agent from
         self.checks: dict[str, Check] = {}
+        self._since: dict[str, int] = {}  # of providers that cannot be used: when that was found first
+        self._wait, self._next = SOON, 0  # seconds until the next look while one cannot be used, and when that is
+        self._telling = asyncio.Lock()
         self.looked = asyncio.Event()  # the core has been told what may be brought up, for the first time
         self.carrier = Provisioning(
             providers,
@@ -95,12 +100,18 @@ class Provisioner:
         names = list(self._providers)
         found = await asyncio.gather(*(self._check(self._providers[name]) for name in names))
         self.checks = dict(zip(names, found, strict=True))
+        self._next = self._shell.clock.now() + round(self._wait * 1_000)
         await self._tell()
         return self.checks
 
     async def check_one(self, name: str) -> Check:
-        """The same of one provider; the core hears of it with the next `check`."""
-        return await self._check(self._providers[name])
+        """The same of one provider; the core hears of it when the answer is another than before."""
+        found = await self._check(self._providers[name])
+        before = self.checks.get(name)
+        if before is not None and (before.usable, before.problems) != (found.usable, found.problems):
+            self.checks[name] = found
+            await self._tell()
+        return found
 
     async def refresh(self) -> Catalog:
         """What the clouds' own APIs say now, in place of what came with the program, all asked side by side. A provider that does not
@@ -168,7 +179,7 @@ class Provisioner:
 
     async def _check(self, provider: Provider) -> Check:
         if provider.provisioner is not None and not self._orders.public_url:
-            return Check(False, problems=(NO_URL,), hints=("set [places] public_url in styx.toml",))
+            return Check(False, problems=(NO_URL,), hints=("set [places] public_url in styx.toml",), lasting=True)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await provider.check()
@@ -176,37 +187,63 @@ class Provisioner:
             return Check(False, problems=(f"it did not answer within {PATIENCE:g} s",))
 
     async def _tell(self) -> None:
-        """Tell the core what may be brought up."""
+        """Tell the core what may be brought up, and what cannot be used."""
+        async with self._telling:  # what is told last is what was found last
+            await self._load()
+            usable = frozenset(
+                name
+                for name, check in self.checks.items()
+                if check.usable and self._providers[name].provisioner is not None
+            )
+            barred = {name: "; ".join(check.problems) for name, check in self.checks.items() if not check.usable}
+            self.catalog = merged(self._known, usable, barred)
+            outages = self._outages()
+            lasting = {one.provider for one in outages if one.lasting}
+            if usable or any(self._providers[one.provider].provisioner for one in outages if not one.lasting):
+                try:
+                    self.architectures = await self._orders.architectures()
+                except StyxError as error:
+                    log.warning("nothing can be brought up", reason=error.message)
+                    self.architectures = frozenset()
+            own = [offer for offer in self.catalog.offers if offer.arch in self.architectures]
+            catalog = msgspec.structs.replace(self.catalog, offers=tuple(own))
+            away = [one for one in own if one.provider in barred and one.provider not in lasting]
+            away += [one for one in self.catalog.offers if one.provider in lasting]
+            known = Outages(outages, Catalog(tuple(away), frozenset(barred)), self._runners())
+            for one in (catalog, known.catalog):  # puts it in order, off the loop
+                await asyncio.to_thread(best, one, (Choice(),), False, 1, lambda offer: False)
+            self._shell.loop.post(CatalogKnown(catalog, known))
+        await self._shell.loop.settled()
+        self.looked.set()
+
+    async def _load(self) -> None:
+        """The offers of providers that have been asked for none yet."""
         for name, provider in self._providers.items():
             if name not in self._known and provider.provisioner is not None:
                 self._known[name] = await asyncio.to_thread(self.catalogs.load, provider)
                 if name in self.catalogs.problems:
                     log.warning("stored offers passed over", provider=name, reason=self.catalogs.problems[name])
-        usable = frozenset(
-            name
-            for name, check in self.checks.items()
-            if check.usable and self._providers[name].provisioner is not None
+
+    def _outages(self) -> tuple[Outage, ...]:
+        """Of the checks as they are; those that are new begin now."""
+        now = self._shell.clock.now()
+        down = {name: check for name, check in self.checks.items() if not check.usable}
+        self._since = {name: self._since.get(name, now) for name in down}
+        return tuple(
+            Outage(name, "; ".join(check.problems), check.hints, self._since[name], self._next, check.lasting)
+            for name, check in down.items()
         )
-        barred = {name: "; ".join(check.problems) for name, check in self.checks.items() if not check.usable}
-        self.catalog = merged(self._known, usable, barred)
-        if usable:
-            try:
-                self.architectures = await self._orders.architectures()
-            except StyxError as error:
-                log.warning("nothing can be brought up", reason=error.message)
-                self.architectures = frozenset()
-        offers = tuple(offer for offer in self.catalog.offers if offer.arch in self.architectures)
-        catalog = msgspec.structs.replace(self.catalog, offers=offers)
-        await asyncio.to_thread(
-            best, catalog, (Choice(),), False, 1, lambda offer: False
-        )  # puts it in order, off the loop
-        self._shell.loop.post(CatalogKnown(catalog))
-        await self._shell.loop.settled()
-        self.looked.set()
+
+    def _runners(self) -> tuple[Promised, ...]:
+        return tuple(
+            Promised(f"{name}/{key}", runner.capacity, runner.labels)
+            for name, provider in self._providers.items()
+            for key, runner in provider.runners.items()
+        )
 
     async def _keep_looking(self) -> None:
         """Check at the start, and again now and then: soon at first while one cannot be used, since it may only have been slow."""
-        wait, told = SOON, dict[str, tuple[str, ...]]()
+        told: dict[str, tuple[str, ...]] = {}
         while True:
             await self.check()
             barred = {name: check.problems for name, check in self.checks.items() if not check.usable}
@@ -214,5 +251,6 @@ class Provisioner:
                 if told.get(name) != problems:
                     log.warning("provider cannot be used", provider=name, reason="; ".join(problems))
             told = barred
-            await asyncio.sleep(wait if barred else AGAIN)
-            wait = min(2 * wait, LATER)
+            wait = self._wait if barred else AGAIN
+            self._wait = min(2 * self._wait, LATER)
+            await asyncio.sleep(wait)

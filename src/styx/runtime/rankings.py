@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from styx.core.capacity import has_own_place
 from styx.core.fit import mismatch
 from styx.core.offers import Catalog, Offer
+from styx.core.places import Places
 from styx.core.ranking import PLACE_LABELS
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.verdicts import judged
@@ -70,14 +71,14 @@ class Rankings:
         self._offering = offering
 
     async def of(self, spec: JobSpec, most: int, *, usable: bool) -> Ranking:
-        """The best `most` offers (0: all) for each thing that is asked for, looking no further than `_TABLES` of them."""
+        """The best `most` offers (0: all) for each thing that is asked for, looking no further than `_TABLES` of them. With `usable` only
+        those that may be brought up from here, now or after an outage."""
         world = self._loop.engine.world
         if usable:
-            catalog = self._loop.engine.places.catalog
-            if not catalog.usable:
+            places = self._loop.engine.places
+            if not places.provisions:
                 return Ranking(0, "")
-            offers = tuple(offer for offer in catalog.offers if offer.provider in catalog.usable)
-            catalog = Catalog(offers, catalog.usable, (), catalog.at, catalog.source)
+            catalog = _within_reach(places)
         else:
             catalog = await self._offering.catalog()
         obstacle = self._offering.obstacle()
@@ -91,6 +92,14 @@ class Rankings:
             view = await asyncio.to_thread(_table, catalog, tasks, most, obstacle, has_own_place(world, tasks[0]))
             found.add(asked, view)
         return found
+
+
+def _within_reach(places: Places) -> Catalog:
+    """What may be brought up, with the reason beside what cannot be now."""
+    known = places.catalog
+    barred = {one.provider: one.reason for one in places.outages.outages if not one.lasting}
+    offers = tuple(offer for offer in known.offers if offer.provider in known.usable or offer.provider in barred)
+    return Catalog(offers, known.usable, tuple(barred.items()), known.at, known.source)
 
 
 def _table(

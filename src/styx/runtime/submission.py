@@ -97,7 +97,7 @@ class Submissions:
         misfits: list[Problem] = []
         for first in range(0, len(spec.tasks), CHUNK):
             some = msgspec.structs.replace(spec, tasks=spec.tasks[first : first + CHUNK])
-            misfits += check_fit(self._loop.engine.world, some, self._loop.engine.places.catalog)
+            misfits += check_fit(self._loop.engine.world, some, self._loop.engine.places)
             await asyncio.sleep(0)
         return misfits
 

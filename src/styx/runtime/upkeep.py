@@ -29,7 +29,7 @@ class Upkeep:
         if shell.fatal.done() and not shell.fatal.cancelled() and (crash := shell.fatal.exception()) is not None:
             status, reason = "draining", str(crash)
         uptime = (shell.clock.now() - shell.started) / 1_000
-        provisions = shell.engine.places.usable
+        provisions = shell.engine.places.provisions
         return Health(status, self._version, shell.incarnation, uptime, reason, provisions)
 
     async def stats(self) -> Stats:

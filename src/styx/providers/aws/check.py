@@ -28,7 +28,7 @@ _PROBE = Order("styx-check", "", Offer("aws", "", "", "t3.micro", False, 0, Reso
 async def check(clients: Clients, settings: Settings, ground: Ground) -> Check:
     if not settings.regions:
         hint = 'set `regions = ["us-east-1"]` under [providers.aws], or AWS_REGION'
-        return Check(False, "", ("no region of AWS is set",), (hint,))
+        return Check(False, "", ("no region of AWS is set",), (hint,), lasting=True)
     who = asyncio.ensure_future(_who(clients, settings.regions[0]))
     regions = {region: asyncio.ensure_future(_may(clients, ground, region)) for region in settings.regions}
     _, late = await asyncio.wait([who, *regions.values()], timeout=LIMIT)

@@ -58,7 +58,7 @@ class FakeProvider:
 
     async def check(self) -> Check:
         if self.unusable:
-            return Check(False, problems=(self.unusable,))
+            return Check(False, problems=(self.unusable,), hints=("get new ones",))
         return Check(True, identity="nobody")
 
     async def close(self) -> None:

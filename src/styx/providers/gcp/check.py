@@ -30,7 +30,7 @@ async def check(api: Api, settings: Settings) -> Check:
             identity = f"{identity} in {project}"
             if not settings.zones:
                 hint = 'set `zones = ["europe-west4-a"]` under [providers.gcp], or CLOUDSDK_COMPUTE_ZONE'
-                return Check(False, identity, ("no zone of Google Cloud is set",), (hint,))
+                return Check(False, identity, ("no zone of Google Cloud is set",), (hint,), lasting=True)
             usable, problems = await _ask(api, settings)
     except Refused as error:
         problems = [(error.message, error.hint)]

@@ -88,7 +88,8 @@ class SshProvider:
 
     async def check(self) -> Check:
         if not self._settings.hosts:
-            return Check(False, problems=("no hosts are configured",), hints=('[providers.ssh] hosts = ["user@host"]',))
+            hint = '[providers.ssh] hosts = ["user@host"]'
+            return Check(False, problems=("no hosts are configured",), hints=(hint,), lasting=True)
         answers = await asyncio.gather(*(self._reached(host) for host in self._settings.hosts))
         wrong = [answer for answer in answers if answer is not None]
         who = f"{len(answers) - len(wrong)} of {len(answers)} machines answer"
