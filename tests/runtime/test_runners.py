@@ -21,7 +21,7 @@ from styx.errors import NoFit
 from styx.protocol.handles import spec_of
 from styx.protocol.messages import Secret
 from styx.providers.base import Found, Kind, Refused, RunOrder, Sink, Unsure
-from styx.runtime import runner_carrier, runner_owner
+from styx.runtime import runner_carrier, runner_traffic
 from styx.runtime.runner_attempt import Stream
 from styx.runtime.runners import open_runners
 
@@ -404,8 +404,8 @@ def test_a_runner_that_finds_nothing_again_has_lost_what_it_had(tmp_path: Path) 
 
 
 def test_output_waits_for_room_and_comes_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_owner, "KEPT", 100_000)
-    monkeypatch.setattr(runner_owner, "STREAM_WINDOW", 50_000)
+    monkeypatch.setattr(runner_traffic, "KEPT", 100_000)
+    monkeypatch.setattr(runner_traffic, "STREAM_WINDOW", 50_000)
 
     async def body() -> None:
         runner = Scripted()

@@ -4,34 +4,27 @@ It is a Sink to the runner and an OwnerPort to the agent's session, from which c
 in order for room in the runner's capacity, by the same `Admission` as on any node. An end is kept until it is forgotten and output until it is
 released; only then is the runner told to forget, so that until that moment the place itself still has everything.
 
-Output is bounded: a reader of logs waits in `room` while much of its attempt, or of all, is not on the server's disk yet.
+What goes over the connection, and how much may be here, is the business of its `Traffic`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-import msgspec
 
 from styx.core.admission import Admission
 from styx.core.events import AttemptEnding
 from styx.core.resources import Resources
 from styx.core.states import Outcome
 from styx.core.wording import count_text
-from styx.protocol.codec import MAX_CHUNK
 from styx.protocol.owner import (
     OWNER_VERSION,
     AgentToOwner,
     Configure,
-    OwnerEnded,
     OwnerForget,
     OwnerHello,
     OwnerLease,
-    OwnerOutput,
     OwnerRecall,
     OwnerRelease,
     OwnerShutdown,
@@ -43,16 +36,9 @@ from styx.protocol.owner import (
 )
 from styx.providers.base import Found
 from styx.runtime.runner_attempt import ENDED, QUEUED, RUNNING, Hosted
+from styx.runtime.runner_traffic import Traffic
 
 __all__ = ["RunnerOwner"]
-
-STREAM_WINDOW = 1 << 20  # bytes of a stream that are sent and not released
-WINDOW = 6 << 20  # of all; below what an agent keeps, so that it never stops reading and hears of ends meanwhile
-KEPT = 2 << 20  # bytes of one attempt that are here, before its reader waits
-ALL_KEPT = 64 << 20
-_FRAME = 1 << 20
-_PER_FRAME = 1_000  # ends in one message
-_NOTHING = Resources(0)
 
 
 class RunnerOwner:
@@ -79,16 +65,9 @@ class RunnerOwner:
         self._end = end
         self._leave = leave
         self._admission = Admission(capacity)
-        self._said: deque[OwnerToAgent] = deque()
-        self._due: dict[int, None] = {}  # attempts with something to tell, in turn
-        self._wake = asyncio.Event()
-        self._told = False  # this connection knows what is held
-        self._closed = True
-        self._inflight = 0  # bytes sent on this connection and not released
-        self._kept = 0  # bytes of output that are here
+        self._traffic = Traffic(self.attempts, clock)
         self._known: Mapping[tuple[int, int], int] = {}
         self._early: list[Callable[[], None]] | None = []  # what the runner said before `adopt`; None since then
-        self._thirsty: list[asyncio.Future[None]] = []  # readers that wait for room
         self._handlers: dict[type, Callable[[Any], None]] = {
             Configure: self._configure,
             OwnerStart: self._start,
@@ -135,11 +114,6 @@ class RunnerOwner:
 
     async def open(self) -> RunnerOwner:
         """A new connection."""
-        self._closed = False
-        self._told = False
-        self._inflight = 0
-        self._due.clear()
-        self._said.clear()
         now = self._clock()
         held = tuple(
             OwnerWatching(one.number, max(one.state, one.found), one.ran(now))
@@ -147,7 +121,7 @@ class RunnerOwner:
             if not one.forgotten
         )
         incarnation = self.incarnation if held else ""
-        self._said.append(OwnerHello(OWNER_VERSION, self._nonce, os.getpid(), incarnation, self.capacity, held))
+        self._traffic.open(OwnerHello(OWNER_VERSION, self._nonce, os.getpid(), incarnation, self.capacity, held))
         return self
 
     async def send(self, messages: list[AgentToOwner], /) -> None:
@@ -156,21 +130,10 @@ class RunnerOwner:
         self._admit()
 
     async def recv(self) -> list[OwnerToAgent]:
-        while True:
-            if self._closed:
-                raise ConnectionResetError("the runner was closed")
-            messages = list(self._said)
-            self._said.clear()
-            if self._told:
-                messages += self._gather()
-            if messages:
-                return messages
-            self._wake.clear()
-            await self._wake.wait()
+        return await self._traffic.recv()
 
     async def close(self) -> None:
-        self._closed = True
-        self._wake.set()
+        self._traffic.close()
 
     # -- what the runner says (Sink) ----------------------------------------------------------------------------
 
@@ -182,16 +145,15 @@ class RunnerOwner:
             held.state = RUNNING
             held.started_at = self._clock()
             held.reason = ""
-            if self._told:
-                self._say(OwnerStarted((attempt,)))
+            self._traffic.say(OwnerStarted((attempt,)))
 
     def output(self, attempt: int, stream: int, offset: int, data: bytes) -> None:
         if self._too_early(lambda: self.output(attempt, stream, offset, data)):
             return
         held = self.attempts.get(attempt)
         if held is not None and held.state != ENDED:
-            self._kept += held.streams[stream - 1].take(offset, data)
-            self._tell(held)
+            self._traffic.came(held.streams[stream - 1].take(offset, data))
+            self._traffic.due(held)
 
     def cut(self, attempt: int, stream: int) -> None:
         if self._too_early(lambda: self.cut(attempt, stream)):
@@ -201,10 +163,7 @@ class RunnerOwner:
             held.streams[stream - 1].begin_at(self._known.get((attempt, stream), 0))
 
     async def room(self, attempt: int) -> None:
-        while (held := self.attempts.get(attempt)) is not None and (held.owed >= KEPT or self._kept >= ALL_KEPT):
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._thirsty.append(waiter)
-            await waiter
+        await self._traffic.room(attempt)
 
     def ended(self, ending: AttemptEnding) -> None:
         if self._too_early(lambda: self.ended(ending)):
@@ -212,9 +171,9 @@ class RunnerOwner:
         held = self.attempts.get(ending.attempt)
         if held is None or held.state == ENDED:
             return  # told again, and known
-        self._kept += held.end(ending, self._clock())
+        self._traffic.came(held.end(ending, self._clock()))
         self._admission.leave(held.number)
-        self._tell(held)
+        self._traffic.due(held)
         self._admit()
 
     def waiting(self, attempt: int, reason: str) -> None:
@@ -228,14 +187,8 @@ class RunnerOwner:
 
     def _configure(self, message: Configure) -> None:
         self.incarnation = message.incarnation
-        if self._told:
-            return
-        self._told = True
-        for held in self.attempts.values():
-            held.ending_sent = False
-            for stream in held.streams:
-                stream.sent = stream.released
-            self._tell(held)
+        if not self._traffic.told:
+            self._traffic.anew()
 
     def _start(self, message: OwnerStart) -> None:
         for run in message.runs:
@@ -273,13 +226,10 @@ class RunnerOwner:
 
     def _release(self, message: OwnerRelease) -> None:
         for held in self._held((message.attempt,)):
-            gone, landed = held.streams[message.stream - 1].release(message.offset)
-            self._kept -= gone
-            self._inflight -= landed
-            self._tell(held)
+            self._traffic.landed(*held.streams[message.stream - 1].release(message.offset))
+            self._traffic.due(held)
             self._let_go(held)
-        self._pour()
-        self._wake.set()
+        self._traffic.go_on()
 
     def _pass_over(self, message: object) -> None:
         return
@@ -308,50 +258,5 @@ class RunnerOwner:
     def _let_go(self, held: Hosted) -> None:
         if held.forgotten and not held.owed:
             del self.attempts[held.number]
-            self._due.pop(held.number, None)
             self._leave(held)
-            self._pour()
-
-    def _say(self, message: OwnerToAgent) -> None:
-        self._said.append(message)
-        self._wake.set()
-
-    def _tell(self, held: Hosted) -> None:
-        self._due[held.number] = None
-        self._wake.set()
-
-    def _pour(self) -> None:
-        """Readers that wait for room look again."""
-        waiting, self._thirsty = self._thirsty, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _gather(self) -> list[OwnerToAgent]:
-        """A frame of what is due, each attempt in turn."""
-        messages: list[OwnerToAgent] = []
-        ends: list[AttemptEnding] = []
-        size, now = 0, self._clock()
-        for number in list(self._due):
-            held = self.attempts.get(number)
-            del self._due[number]
-            if held is None:
-                continue
-            for stream, kept in enumerate(held.streams, 1):
-                room = min(MAX_CHUNK, STREAM_WINDOW - (kept.sent - kept.released), WINDOW - self._inflight)
-                if room > 0 and kept.sent < kept.total:
-                    offset = kept.sent
-                    data = kept.read(room)
-                    messages.append(OwnerOutput(number, stream, offset, data))
-                    self._inflight += len(data)
-                    size += len(data)
-            if held.all_sent and held.ending is not None and not held.ending_sent and not held.forgotten:
-                held.ending_sent = True
-                ends.append(msgspec.structs.replace(held.ending, ago=max(0, now - held.ended_at)))
-            elif not held.all_sent:
-                self._due[number] = None  # at the end of the line; where a window is full, a release wakes us
-            if size >= _FRAME or len(ends) >= _PER_FRAME:
-                break
-        if ends:
-            messages.append(OwnerEnded(tuple(ends)))
-        return messages
+            self._traffic.drop(held)
