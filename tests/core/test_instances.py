@@ -223,6 +223,29 @@ def test_a_lost_answer_is_asked_again_and_bound_once() -> None:
     talk.nothing_else()
 
 
+def test_a_token_that_another_form_of_the_order_has_spent_is_given_up_and_another_taken() -> None:
+    """After an upgrade of the server its orders are not what they were, and the cloud compares."""
+    talk = Cloudy(SMALL)
+    talk.submit(job("j", task("x")))
+    node = talk.expect_launch()
+    talk.say(InstanceUnsure(node, "the token came with other parameters", spent=True))
+    talk.sleep(3_000)
+    assert talk.expect_launch(again=True) == node, "what it had made may not be shown yet"
+    talk.sleep(58_000)
+    talk.drop(ListMachines)
+    talk.say(InstanceUnsure(node, "the token came with other parameters", spent=True))
+    assert talk.state(node) == "RELEASING"
+    other = talk.expect_launch()
+    assert talk.world.nodes[other].instance.token != talk.world.nodes[node].instance.token
+    talk.launched(other)
+    talk.listing(talk.shows(node), talk.shows(other))
+    assert talk.take(EndInstances).nodes == (node,), "there was one after all, and it goes"
+    talk.listing(talk.shows(node, ended=True), talk.shows(other))
+    assert talk.state(node) == "GONE"
+    talk.drop(ListMachines)
+    talk.nothing_else()
+
+
 def test_a_refusal_after_a_lost_answer_waits_for_listings() -> None:
     talk = Cloudy(SMALL)
     talk.submit(job("j", task("x")))

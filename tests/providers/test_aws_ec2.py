@@ -149,9 +149,13 @@ def test_a_token_spent_by_an_earlier_form_of_the_order_leads_to_its_machine() ->
             # The newest image is another one by the time of the second call.
             changed = world.provider(images={"x86_64": "ami-0b301ce3ce347599c"}).provisioner
             assert (await changed.launch(order())).ref == before.ref
+            # And a server that was upgraded names another archive.
+            upgraded = order(user_data="#!/bin/sh\n# another archive\n")
+            assert (await world.provider().provisioner.launch(upgraded)).ref == before.ref
             world.faults.always("DescribeInstances", Stale(empty=True))
-            with pytest.raises(Unsure, match="IdempotentParameterMismatch"):
+            with pytest.raises(Unsure, match="IdempotentParameterMismatch") as doubt:
                 await world.provider(disk="31GiB").provisioner.launch(order())
+            assert doubt.value.spent
             assert await world.alive() == {before.ref}
 
     asyncio.run(scenario())

@@ -65,6 +65,16 @@ def test_a_certain_no(code: str, status: int, kind: Kind) -> None:
     assert code.rpartition(".")[2] in error.message or code in error.message
 
 
+@pytest.mark.parametrize("code", ["IdempotentParameterMismatch", "IdempotentInstanceTerminated"])
+def test_a_token_that_is_spent(code: str) -> None:
+    error = translate(answered(code, 400), DOING)
+    assert isinstance(error, Unsure)
+    assert error.spent
+    other = translate(answered("InternalError", 500), DOING)
+    assert isinstance(other, Unsure)
+    assert not other.spent
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [

@@ -196,10 +196,11 @@ class InstanceRefusedByCloud(msgspec.Struct, frozen=True, gc=False):
 
 
 class InstanceUnsure(msgspec.Struct, frozen=True, gc=False):
-    """Whether the cloud has brought up the machine of this node is not known."""
+    """Whether the cloud has brought up the machine of this node is not known. `spent`: asking again will not bring it up either."""
 
     node: int
     detail: str
+    spent: bool = False
 
 
 class MachineSeen(msgspec.Struct, frozen=True, gc=False):

@@ -93,7 +93,12 @@ def on_unsure(turn: Turn, event: InstanceUnsure) -> Answer:
         return None
     turn.record(InstanceDoubted(node.id, turn.now, event.detail))
     if node.state == NodeState.REQUESTED:
-        if turn.now - node.instance.intended_at < turn.settings.give_up:
+        age = turn.now - node.instance.intended_at
+        if event.spent and age >= turn.settings.settle:
+            # Its machine would be shown by now. The intent is lost: listings see to whatever still carries its token, and another
+            # intent, with a token of its own, takes its place.
+            release(turn, node, event.detail)
+        elif age < turn.settings.give_up:
             ask_later(turn, node, 0)
         else:
             release(turn, node, f"nobody could say whether it was brought up: {event.detail}")

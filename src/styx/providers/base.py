@@ -81,14 +81,19 @@ class Refused(StyxError):
 
 
 class Unsure(StyxError):
-    """Whether the cloud did what it was asked is not known."""
+    """Whether the cloud did what it was asked is not known. `spent`: it knows the token of an order by an earlier form of it, and shows
+    nothing that was made; whatever that came to, asking again with this token will never bring anything up."""
 
     code = "provider-unsure"
 
+    def __init__(self, message: str, *, hint: str = "", spent: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.spent = spent
+
 
 class Order(msgspec.Struct, frozen=True):
-    """One machine to bring up. The same token always comes with the same order, also after a crash, so that a cloud that knows
-    idempotency tokens can be given it as it is: 1 to 40 characters of [a-z0-9-], beginning with a letter, fit to be a name."""
+    """One machine to bring up. The same token comes with the same order, also after a crash (unless the server was upgraded or has other
+    settings, see `Unsure.spent`), so that a cloud that knows idempotency tokens can be given it as it is: 1 to 40 characters of [a-z0-9-], beginning with a letter, fit to be a name."""
 
     token: str
     cluster: str  # the incarnation; 16 hexadecimal digits

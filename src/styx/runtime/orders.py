@@ -1,5 +1,6 @@
 """What a provider is given for one machine. It is the same each time it is made for the same node, also by another process after a
-crash: clouds that know idempotency tokens compare the whole call. So its join token is derived, not drawn.
+crash: clouds that know idempotency tokens compare the whole call. So its join token is derived, not drawn. Only an upgrade of the server (its
+archive is another) or other settings change it: then the provider finds what the earlier form has brought up, or says that the token is spent.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Provisioning:
         except Refused as error:
             self._post(InstanceRefusedByCloud(node, error.kind, error.message, round(error.retry_after * 1_000)))
         except Unsure as error:
-            self._post(InstanceUnsure(node, error.message))
+            self._post(InstanceUnsure(node, error.message, error.spent))
         else:
             self._post(InstanceLaunched(node, machine.ref))
 

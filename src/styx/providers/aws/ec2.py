@@ -63,9 +63,9 @@ class Ec2:
             self._ground.forget(region)
             return await self._launch(order)
         except AwsUnsure as error:
-            if error.aws != "IdempotentParameterMismatch":
+            if not error.spent:
                 raise
-            # The token is spent by an earlier request that differed (the newest image has changed since): its machine is ours.
+            # An earlier request differed (the newest image has changed since, or this server's archive): its machine is ours.
             found = await self.find(order)
             if found is None:
                 raise

@@ -14,7 +14,7 @@ from typing import Any
 
 from styx.providers.base import Kind, Refused, Unsure
 
-__all__ = ["CODES", "STALE", "AwsRefused", "AwsUnsure", "raised_by_sdk", "translate"]
+__all__ = ["CODES", "SPENT", "STALE", "AwsRefused", "AwsUnsure", "raised_by_sdk", "translate"]
 
 
 class AwsRefused(Refused):
@@ -27,7 +27,7 @@ class AwsRefused(Refused):
 
 class AwsUnsure(Unsure):
     def __init__(self, message: str, *, hint: str = "", aws: str = "") -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, spent=aws in SPENT)
         self.aws = aws
 
 
@@ -133,8 +133,11 @@ CODES: dict[str, tuple[Kind, str]] = {
 }
 """What is certain by the code alone, whatever the status. The keys are the codes without `Client.` or `Server.` before them."""
 
-_UNSURE = {"IdempotentParameterMismatch", "IdempotentInstanceTerminated", "ConcurrentModification"}
-"""Something was made for this token, though not by this very request: only looking can tell."""
+SPENT = {"IdempotentParameterMismatch", "IdempotentInstanceTerminated"}
+"""Something was made for this token, though not by this very request: only looking can tell. The orders of a server differ from those of
+the one before it where it was upgraded or has other settings."""
+
+_UNSURE = SPENT | {"ConcurrentModification"}
 
 STALE = {"InvalidGroup.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSubnetID.NotFound"}
 """What was found once is there no longer: to be looked up anew."""
