@@ -26,13 +26,10 @@ from styx.core.effects import PlaceEffect, Step
 from styx.core.engine import Engine
 from styx.core.events import Event
 from styx.core.invariants import check
-from styx.core.offers import Spot
-from styx.core.resources import Resources
 from styx.core.settings import CoreSettings
-from styx.core.spec import JobSpec, TaskSpec
+from styx.core.spec import JobSpec
 from styx.core.states import NodeState
 from styx.errors import Busy, StoreError, Unreachable
-from styx.protocol.messages import Run, Spec
 from styx.providers.base import Machine, Order
 from styx.providers.fake import FakeCloud, FakeProvider
 from styx.runtime.link import LinkSettings
@@ -41,7 +38,8 @@ from styx.runtime.shell import Shell, ShellSettings
 from styx.runtime.transport import Transport
 from styx.runtime.vault import Vault
 from styx.store.base import Batch
-from styx.testing.agents import Act, FakeAgent
+from styx.testing.simulator.cloud_weather import Weather
+from styx.testing.simulator.cloud_work import CloudMachine, draw_job
 from styx.testing.simulator.disk import Disk, Segments
 from styx.testing.simulator.process import task_factory
 from styx.testing.simulator.server import Server, Verbs
@@ -52,9 +50,6 @@ __all__ = ["CloudReport", "CloudRun"]
 MINUTE = 60.0
 TROUBLE = 30 * MINUTE  # virtual seconds in which things go wrong
 CALM = 600 * MINUTE  # and within which all must then be put right
-_LAUNCH = ("lost", "lost", "dropped", "throttled", "capacity", "quota", "unreachable", "denied")
-_OTHER = ("lost", "dropped", "throttled", "denied")
-_LISTING = ("partial", "stale", "lost", "throttled")
 SETTINGS = CoreSettings(
     max_instances=6,
     idle_timeout=180_000,
@@ -77,44 +72,6 @@ class CloudReport(msgspec.Struct, frozen=True):
     calls: int
 
 
-class _Machine:
-    """A machine that boots, and the agent on it, which dials again for as long as the machine lives."""
-
-    def __init__(self, run: CloudRun, machine: Machine, order: Order) -> None:
-        self._run = run
-        self.alive = True
-        offer = order.offer
-        self.agent = FakeAgent(run, name=order.token, labels=(("pool", order.token),), script=run.acts)
-        self.agent.id = order.token
-        self.agent.capacity = offer.resources
-        self.agent._admission.resize(Resources(1_000, 64 << 30), offer.resources)
-        self.ref = machine.ref
-        self.task = run.outside(self._live())
-
-    async def _live(self) -> None:
-        chance = self._run.chance
-        await asyncio.sleep(chance.uniform(5, 90))
-        while self.alive:
-            if self._run.joined.setdefault(self.agent.id, self.ref) != self.ref:
-                return  # its join token has let in another machine's agent
-            if not self.agent.connected:
-                try:
-                    async with asyncio.timeout(20):
-                        await self.agent.connect()
-                except (ConnectionError, TimeoutError):
-                    await self.agent.disconnect()
-            else:
-                await self.agent.beat()
-            await asyncio.sleep(chance.uniform(15, 25))
-            for attempt in self.agent.running:
-                if chance.random() < self._run.ends:
-                    await self.agent.finish(attempt, code=0 if chance.random() < 0.95 else 1)
-
-    async def die(self) -> None:
-        self.alive = False
-        await self.agent.disconnect()
-
-
 class CloudRun:
     """Everything is drawn from the seed. Also the Acceptor that the agents dial."""
 
@@ -128,16 +85,14 @@ class CloudRun:
         self.kills = 0
         self.notes: list[str] = []
         self.violation = ""
-        self.machines: dict[str, _Machine] = {}
+        self.machines: dict[str, CloudMachine] = {}
         self.joined: dict[str, str] = {}  # token -> the machine whose agent joined by it
-        self._calm = False
-        self._rate = self.chance.choice((0.0, 0.05, 0.2, 0.4))  # of calls that fail
-        self._deadly = self.chance.choice((0.0, 0.0, 0.002, 0.01))  # of points at which the server is killed
+        self._weather = Weather(self.chance, self._note)
         self._ends_of_links: list[Transport] = []
         latency, settles = self.chance.choice((50, 200, 3_000)), self.chance.choice((0, 5_000, 60_000))
         careless = self.chance.random() < 0.5
         self.cloud = FakeCloud(self._now, asyncio.sleep, latency=latency, settles=settles, idempotent=not careless)
-        self.cloud.faults.choose = self._fault
+        self.cloud.faults.choose = self._weather.fault
         self.cloud.booted = self._booted
         self.cloud.ended = self._ended
         self.cloud.asked_to_end = self._asked_to_end
@@ -177,16 +132,14 @@ class CloudRun:
     async def _all(self) -> None:
         self._server.start()
         guard = self.loop.create_task(self._keep_up())
-        trouble = self.loop.create_task(self._trouble())
+        trouble = self.loop.create_task(
+            self._weather.storm(TROUBLE, self.cloud, self.machines, self._kill, self._server.stop)
+        )
         for _ in range(self.chance.randint(1, 4)):
             await asyncio.sleep(self.chance.uniform(0, TROUBLE / 4))
             await self._submit()
         await trouble
-        self._note("faults end")
-        self._calm = True
-        self.cloud.faults.no_capacity.clear()
-        self.cloud.faults.no_quota.clear()
-        self.cloud.faults.never_boots.clear()
+        self._weather.clear(self.cloud)
         until = self.loop.time() + CALM
         while self.loop.time() < until and not self.violation:
             await asyncio.sleep(MINUTE)
@@ -205,30 +158,9 @@ class CloudRun:
     # -- what is done -------------------------------------------------------------------------------------------
 
     async def _submit(self) -> None:
-        chance = self.chance
-        tasks = []
-        for at in range(chance.randint(1, 3)):
-            spot = chance.choice((Spot.NO, Spot.NO, Spot.PREFER, Spot.YES))
-            labels = (("spot", "true"),) if spot else ()
-            if chance.random() < 0.2:
-                labels = (*labels, ("zone", "fake-1b"))
-            cpus = chance.choice((1, 2, 4, 8, 30))
-            tasks.append(
-                TaskSpec(
-                    f"t{at}",
-                    ("true",),
-                    array=chance.choice((0, 0, 3, 12)),
-                    resources=Resources(cpus * 1_000, (1 << 30) * chance.choice((0, 1, 2))),
-                    labels=tuple(sorted(labels)),
-                    spot=spot,
-                    retries=2,
-                    max_lost=50,
-                    exclusive=chance.random() < 0.3,
-                )
-            )
-        budget = chance.choice((0, 0, 0, 200_000))
-        spec = JobSpec("j", tuple(tasks), budget=budget)
-        self._note(f"submit {[(task.array or 1, task.resources.cpus // 1_000, task.spot.name) for task in tasks]}")
+        spec = draw_job(self.chance)
+        said = [(task.array or 1, task.resources.cpus // 1_000, task.spot.name) for task in spec.tasks]
+        self._note(f"submit {said}")
         while True:
             try:
                 await self._server.call(_submission(spec))
@@ -237,40 +169,8 @@ class CloudRun:
             else:
                 return
 
-    async def _trouble(self) -> None:
-        chance, faults = self.chance, self.cloud.faults
-        until = self.loop.time() + TROUBLE
-        while self.loop.time() < until:
-            await asyncio.sleep(chance.expovariate(1 / 90))
-            what = chance.choice(("capacity", "quota", "preempt", "kill", "mute", "better", "cut", "stop"))
-            zone = chance.choice(("fake-1a", "fake-1b", "fake-2a"))
-            if what == "capacity":
-                faults.no_capacity.add((zone, chance.choice(("", "small", "medium"))))
-            elif what == "quota":
-                faults.no_quota.add(zone[:-1])
-            elif what == "mute":
-                faults.never_boots.add(zone)
-            elif what == "better":
-                faults.no_capacity.clear()
-                faults.no_quota.clear()
-                faults.never_boots.clear()
-            elif what == "preempt":
-                spots = sorted(ref for ref, order in self.cloud.alive.items() if order.offer.spot)
-                if spots:
-                    self.cloud.take(chance.choice(spots), "taken back")
-            elif what == "cut" and self.machines:
-                machine = self.machines[chance.choice(sorted(self.machines))]
-                await machine.agent.disconnect()
-            elif what == "kill" and self._deadly:
-                self._kill("at any moment")
-            elif what == "stop" and self._deadly:
-                await self._server.stop()
-            else:
-                continue
-            self._note(what)
-
     def _kill(self, where: str) -> None:
-        if self._server.up and not self._calm:
+        if self._server.up and not self._weather.calm:
             self.kills += 1
             self._note(f"the server is killed {where}")
             self._server.kill()
@@ -290,15 +190,8 @@ class CloudRun:
                 self._server.start()
 
     def _point(self, where: str) -> None:
-        if not self._calm and self.chance.random() < self._deadly:
+        if self._weather.strikes():
             self._kill(where)
-
-    def _fault(self, call: str) -> str | None:
-        if self._calm or self.chance.random() >= self._rate:
-            return None
-        fault = self.chance.choice({"launch": _LAUNCH, "terminate": _OTHER, "listing": _LISTING}[call])
-        self._note(f"{call}: {fault}")
-        return fault
 
     # -- what happens -------------------------------------------------------------------------------------------
 
@@ -306,9 +199,6 @@ class CloudRun:
         """An agent dials."""
         self._ends_of_links.append(transport)
         self._server.accept(transport)
-
-    def acts(self, spec: Spec, run: Run) -> Act:
-        return Act(hold=True)
 
     def _ready(self) -> None:
         shell = self._server.shell
@@ -328,7 +218,9 @@ class CloudRun:
         known = self._tokens.setdefault(order.token, machine.ref)
         if known != machine.ref and known in self.machines and self.cloud.idempotent:
             self._wrong(f"{machine.ref} is brought up for the intent of {known}")
-        self.machines[machine.ref] = _Machine(self, machine, order)
+        booted = CloudMachine(machine.ref, order, self, self.chance, self.joined, self.ends)
+        booted.task = self.outside(booted.live())
+        self.machines[machine.ref] = booted
 
     def _ended(self, machine: Machine) -> None:
         running = self.machines.pop(machine.ref, None)
