@@ -182,6 +182,23 @@ def test_capacity_and_quota_refused_lead_to_the_third_choice() -> None:
     talk.expect_launch("l.8", "r1a")
 
 
+def test_a_quota_is_of_all_that_count_against_it_and_of_none_that_is_smaller() -> None:
+    """EC2 counts vCPUs by groups of families: what is left of one may still bear a smaller machine, of whichever family."""
+    talk = Cloudy(
+        offer("m.8", 8, 100_000, quota="Standard"),
+        offer("c.16", 16, 110_000, quota="Standard"),
+        offer("c.4", 4, 150_000, quota="Standard"),
+        offer("g.8", 8, 400_000, quota="G"),
+        offer("m.8", 8, 500_000, zone="r2a", quota="Standard"),
+    )
+    talk.submit(job("j", task("x", cpus=8)))
+    talk.say(InstanceRefusedByCloud(talk.expect_launch("m.8", "r1a"), "quota", "no more than 4 vCPUs are left"))
+    talk.expect_launch("g.8")  # not c.16, which counts against the same
+    talk.submit(job("k", task("y", cpus=4)))
+    talk.expect_launch("c.4")
+    talk.nothing_else()
+
+
 def test_when_all_is_refused_it_is_said_and_asked_again_later() -> None:
     talk = Cloudy(SMALL)
     number = talk.submit(job("j", task("x")))

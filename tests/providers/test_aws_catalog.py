@@ -24,6 +24,21 @@ GIB = 1 << 30
 DISK = 100 * GIB
 
 
+def test_each_type_counts_against_a_quota_that_ec2_has() -> None:
+    found = {(offer.instance_type, offer.spot): offer.quota for offer in builtin(["us-east-1"], DISK)[0]}
+    both = {
+        "Standard": ["m5.large", "c7g.large", "r6i.large", "t3.micro", "i4i.large", "im4gn.large", "d3.xlarge", "h1.2xlarge", "z1d.large"],
+        "G and VT": ["g4dn.xlarge", "g5.xlarge", "gr6.4xlarge"], "Inf": ["inf2.xlarge"], "Trn": ["trn1.2xlarge"], "X": ["x1e.xlarge"],
+        "P": ["p4d.24xlarge"],
+    }  # fmt: skip
+    for quota, names in both.items():
+        for name in names:
+            assert {found[name, spot] for spot in (False, True) if (name, spot) in found} == {quota}, name
+    assert (found["p5.48xlarge", False], found["p5.48xlarge", True]) == ("P", "P5")
+    known = {"Standard", "G and VT", "Inf", "Trn", "X", "P", "P5", "F", "DL", "HPC", "High Memory", "Mac"}
+    assert set(found.values()) <= known, "a family that is new: of which group is it?"
+
+
 def test_known_machines_are_as_everyone_knows_them() -> None:
     offers, source = builtin(["us-east-1"], DISK)
     assert re.match(r"20\d\d-\d\d-\d\d: ", source)

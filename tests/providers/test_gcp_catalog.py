@@ -23,6 +23,15 @@ from styx.providers.gcp.settings import region_of
 GB = 1 << 30
 
 
+def test_each_type_counts_against_a_quota_of_its_project() -> None:
+    found = by_type("us-central1-a", spot=False)
+    names = {
+        "e2-medium": "CPUS", "n1-standard-8": "CPUS", "n1-standard-8+T4:1": "T4_GPUS", "n2-highmem-16": "N2_CPUS",
+        "c2-standard-8": "C2_CPUS", "a2-highgpu-1g": "A100_GPUS",
+    }  # fmt: skip
+    assert {name: found[name].quota for name in names} == names
+
+
 def by_type(zone: str, *, spot: bool) -> dict[str, Offer]:
     return {offer.instance_type: offer for offer in builtin([zone], 0)[0] if offer.spot is spot}
 

@@ -125,7 +125,8 @@ def _instance_doubted(world: World, record: InstanceDoubted) -> None:
 
 
 def _instance_refused(world: World, record: InstanceRefused) -> None:
-    world.refusals[scope(record.kind, record.offer)] = Refusal(record.kind, record.detail, record.until)
+    size = record.offer.resources
+    world.refusals[scope(record.kind, record.offer)] = Refusal(record.kind, record.detail, record.until, size)
     node = world.nodes.get(record.node)
     if node is not None and node.instance is not None:
         node.state = NodeState.GONE

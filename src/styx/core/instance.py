@@ -23,14 +23,16 @@ _HOUR = 3_600_000
 
 
 class Refusal:
-    """An answer that the same question would likely get again until `until` (milliseconds since the epoch)."""
+    """An answer that the same question would likely get again until `until` (milliseconds since the epoch). `size` is of the machine
+    that was asked for."""
 
-    __slots__ = ("detail", "kind", "until")
+    __slots__ = ("detail", "kind", "size", "until")
 
-    def __init__(self, kind: str, detail: str, until: int) -> None:
+    def __init__(self, kind: str, detail: str, until: int, size: Resources) -> None:
         self.kind = kind
         self.detail = detail
         self.until = until
+        self.size = size
 
 
 class Instance:

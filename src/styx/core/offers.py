@@ -27,7 +27,8 @@ class Spot(IntEnum):
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One way to get one machine. `zone` is empty where the cloud chooses it; `minimum` are the seconds billed at least."""
+    """One way to get one machine. `zone` is empty where the cloud chooses it; `minimum` are the seconds billed at least; `quota` is what the
+    provider calls the allowance that such a machine counts against in its region, empty: one of its family (`m5` of `m5.large`)."""
 
     provider: str
     region: str
@@ -38,6 +39,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False, array_like=True):
     resources: Resources
     arch: str = "x86_64"  # or "arm64"
     minimum: int = 60
+    quota: str = ""
 
     @property
     def labels(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from importlib.resources import files
 import msgspec
 
 from styx.core.offers import Offer
-from styx.providers.aws.kinds import InstanceType
+from styx.providers.aws.kinds import InstanceType, quota
 
 __all__ = ["Book", "book", "builtin", "known_regions", "prices"]
 
@@ -59,8 +59,10 @@ def builtin(regions: Iterable[str], disk: int) -> tuple[Sequence[Offer], str]:
             vcpus, memory, arm, accelerators, ratio = known.types[name]
             arch = "arm64" if arm else "x86_64"
             holds = InstanceType(name, vcpus, memory, arch, accelerators).resources(disk)
+            on_demand, as_spot = quota(name, spot=False), quota(name, spot=True)
             for zone in zones:
-                offers.append(Offer("aws", region, zone, name, False, price, holds, arch))
+                offers.append(Offer("aws", region, zone, name, False, price, holds, arch, quota=on_demand))
                 if ratio:
-                    offers.append(Offer("aws", region, zone, name, True, price * ratio // 1_000, holds, arch))
+                    estimate = price * ratio // 1_000
+                    offers.append(Offer("aws", region, zone, name, True, estimate, holds, arch, quota=as_spot))
     return offers, f"{known.date}: {known.source}"

@@ -15,7 +15,7 @@ import msgspec
 
 from styx.core.resources import Resources
 
-__all__ = ["InstanceType", "accelerators", "described", "image_kind", "usable_memory"]
+__all__ = ["InstanceType", "accelerators", "described", "image_kind", "quota", "usable_memory"]
 
 _RENAMED = {
     "Radeon Pro V520": "RadeonProV520",
@@ -39,6 +39,23 @@ class InstanceType(msgspec.Struct, frozen=True, gc=False):
     def resources(self, disk: int) -> Resources:
         """What such a machine has with so many bytes of disk."""
         return Resources(self.vcpus * 1_000, usable_memory(self.memory), disk, self.accelerators)
+
+
+_STANDARD = frozenset("acdhimrtz")
+_GROUPS = {
+    "dl": "DL", "f": "F", "g": "G and VT", "gr": "G and VT", "hpc": "HPC", "inf": "Inf", "mac": "Mac", "p": "P", "trn": "Trn",
+    "u": "High Memory", "vt": "G and VT", "x": "X",
+}  # fmt: skip
+
+
+def quota(name: str, *, spot: bool) -> str:
+    """Which of EC2's quotas a machine of this type counts against with its vCPUs, in each region; on demand and spot have each their own.
+    From "Amazon EC2 instance type quotas" and "Spot Instance quotas" in the user guide."""
+    letters = name[: next((at for at, letter in enumerate(name) if not letter.isalpha()), len(name))]
+    group = _GROUPS.get(letters) or ("Standard" if letters[:1] in _STANDARD else letters.upper())
+    if spot and group == "P" and name[1:2].isdecimal() and int(name[1:2]) >= 5:
+        return "P5"
+    return group
 
 
 def usable_memory(mebibytes: int) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from styx.core.offers import MICROS, Offer
 from styx.providers.aws.catalog import prices as builtin_prices
 from styx.providers.aws.clients import Clients, side_by_side
-from styx.providers.aws.kinds import InstanceType, described
+from styx.providers.aws.kinds import InstanceType, described, quota
 from styx.providers.aws.settings import Settings
 from styx.providers.base import Refused, Unsure
 
@@ -60,7 +60,8 @@ def offered(
             continue
         for is_spot, price in ((False, demand.get(name, 0)), (True, spot.get((name, zone), 0))):
             if price:
-                offers.append(Offer("aws", region, zone, name, is_spot, price, kind.resources(disk), kind.arch))
+                holds, group = kind.resources(disk), quota(name, spot=is_spot)
+                offers.append(Offer("aws", region, zone, name, is_spot, price, holds, kind.arch, quota=group))
     return offers
 
 

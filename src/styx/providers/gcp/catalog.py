@@ -17,7 +17,7 @@ import msgspec
 
 from styx.core.offers import Offer
 from styx.core.resources import Resources
-from styx.providers.gcp.kinds import Kind, attachments, usable_memory
+from styx.providers.gcp.kinds import Kind, attachments, quota, usable_memory
 from styx.providers.gcp.settings import region_of
 
 __all__ = ["Book", "Shape", "book", "builtin", "known_zones", "priced"]
@@ -83,10 +83,12 @@ def builtin(zones: Iterable[str], disk: int) -> tuple[Sequence[Offer], str]:
 def _offers(zone: str, name: str, shape: Shape, disk: int) -> Iterator[Offer]:
     arch = Kind(name).arch
     for instance_type, whole in shape.attached(name):
+        metric = quota(instance_type, whole.accelerators)
         for spot in (False, True):
             price = priced(zone, name, whole, spot=spot)
             if price:
-                yield Offer("gcp", region_of(zone), zone, instance_type, spot, price, whole.resources(disk), arch)
+                holds = whole.resources(disk)
+                yield Offer("gcp", region_of(zone), zone, instance_type, spot, price, holds, arch, quota=metric)
 
 
 def priced(zone: str, name: str, shape: Shape, *, spot: bool) -> int:

@@ -17,7 +17,17 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-__all__ = ["ACCELERATORS", "ATTACHABLE", "Kind", "attached", "attachments", "parse", "plain_name", "usable_memory"]
+__all__ = [
+    "ACCELERATORS",
+    "ATTACHABLE",
+    "Kind",
+    "attached",
+    "attachments",
+    "parse",
+    "plain_name",
+    "quota",
+    "usable_memory",
+]
 
 ACCELERATORS: dict[str, str] = {
     "A100": "nvidia-tesla-a100",
@@ -49,6 +59,8 @@ _TYPE = re.compile(r"([a-z][a-z0-9-]{1,60})(?:\+([A-Za-z0-9-]{1,20}):([1-9]\d?))
 _ARM = ("t2a", "c4a", "n4a", "a4x")
 _HYPERDISK = ("n4", "n4a", "n4d", "c4", "c4a", "c4d", "h4d", "x4", "m4", "a4", "a4x", "g4", "a3-ultragpu")
 """Families and types that take no Persistent Disk to boot from, but Hyperdisk Balanced."""
+_COMMON = frozenset({"e2", "f1", "g1", "n1"})
+"""Families whose CPUs count against one quota."""
 _STANDS_STILL = ("a2", "a3", "a4", "a4x", "g2", "g4", "h3", "h4d", "z3", "x4")
 """Families that cannot be moved to another host while they run: the machine is ended when its host has to be."""
 
@@ -118,6 +130,15 @@ def attachments(machine_type: str, cpus: int, memory: int) -> Iterator[tuple[str
 def plain_name(google: str) -> str:
     """The common name of an accelerator, "" for what is none that computes (a virtual workstation) or is not known."""
     return _PLAIN.get(google, "")
+
+
+def quota(instance_type: str, accelerators: Iterable[tuple[str, int]]) -> str:
+    """Which of a project's quotas in each region is the first to be used up by such machines: that of the accelerators, where there are
+    any, else that of the family's CPUs; N1 and E2 share one. Names are those of the metrics, as far as they follow from ours."""
+    for name, _ in accelerators:
+        return f"{name}_GPUS"
+    family = instance_type.partition("-")[0]
+    return "CPUS" if family in _COMMON else f"{family.upper()}_CPUS"
 
 
 def usable_memory(mebibytes: int) -> int:

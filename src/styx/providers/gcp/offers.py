@@ -20,7 +20,7 @@ from styx.core.offers import Offer
 from styx.providers.base import Refused, Unsure
 from styx.providers.gcp.api import Api
 from styx.providers.gcp.catalog import Shape, book, priced
-from styx.providers.gcp.kinds import ACCELERATORS, plain_name
+from styx.providers.gcp.kinds import ACCELERATORS, plain_name, quota
 from styx.providers.gcp.settings import Settings, region_of
 
 __all__ = ["Prices", "offered", "survey"]
@@ -192,7 +192,8 @@ def offered(
             for spot in (False, True):
                 price = prices.price(zone, name, shape, spot=spot) or priced(zone, name, shape, spot=spot)
                 if price:
-                    yield Offer("gcp", region_of(zone), zone, instance_type, spot, price, shape.resources(disk), arch)
+                    holds, metric = shape.resources(disk), quota(instance_type, shape.accelerators)
+                    yield Offer("gcp", region_of(zone), zone, instance_type, spot, price, holds, arch, quota=metric)
 
 
 def _attachable(shape: Shape, cards: Mapping[str, int]) -> bool:
