@@ -174,7 +174,9 @@ def test_why_and_cancel_of_what_no_node_can_take(tmp_path: Path) -> None:
             job = await plane.submit(styx.Task("big", run="true", image="busybox", accelerators="A100:2"))
             while not (evidence := (await job.why()).evidence) or "Unschedulable" not in evidence[-1]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            assert evidence[-1] == "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+            said = "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+            assert evidence[-1] == said
+            assert (await job.why()).reason == f"the place that has it cannot start it yet: {said}"
             (pod,) = it.api.objects["pods"].values()
             assert pod["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "2"}
             await job.cancel()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from styx.core.awaiting import promised
 from styx.core.capacity import known_places, misfit
-from styx.core.explain import explain
+from styx.core.explain import Reason, explain
 from styx.core.graph import levels
 from styx.core.spec import JobSpec, TaskSpec
 from styx.core.states import TaskState
@@ -113,7 +113,10 @@ class Planning:
             if state is None or not state.ended:
                 engine, now = self._loop.engine, self._clock.now()
                 reason = explain(engine.world, ref.job, ref.task, ref.index, now, engine.settings, engine.places)
-                evidence = [*reason.evidence, *self._of_runner(task, ref.index)]
+                said = self._of_runner(task, ref.index)
+                if said and reason.code == "assigned":
+                    reason = _held_up(reason, said[0])
+                evidence = [*reason.evidence, *said]
                 name = task.spec.name
                 shown = state.name if state is not None else (await self._queries.task(ref.task_text)).status
                 return Why(ref.task_text, name, shown, reason.code, reason.reason, evidence, list(reason.change))
@@ -137,6 +140,12 @@ class Planning:
         view = result.failed[0]
         reason = f"the job has ended: {result.status}, because {view.name!r} failed"
         return Why(view.task_id, view.name, view.status, "ended", reason, _evidence(view), _RETRY)
+
+
+def _held_up(reason: Reason, said: str) -> Reason:
+    """A runner has it, and its place does not start it. It is not taken away again: only the place knows whether it is about to begin."""
+    change = "it starts when that is over; to run it elsewhere, cancel it and submit it with another `provider`, `region` or `zone`"
+    return Reason(reason.code, f"the place that has it cannot start it yet: {said}", reason.evidence, (change,))
 
 
 _RETRY = ["`styx retry` runs it again, `styx retry --failed` only what did not succeed"]

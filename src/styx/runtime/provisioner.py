@@ -105,12 +105,12 @@ class Provisioner:
         return self.checks
 
     async def check_one(self, name: str) -> Check:
-        """The same of one provider; the core hears of it when the answer is another than before."""
+        """The same of one provider; the core hears of it soon when the answer is another than before."""
         found = await self._check(self._providers[name])
         before = self.checks.get(name)
         if before is not None and (before.usable, before.problems) != (found.usable, found.problems):
             self.checks[name] = found
-            await self._tell()
+            self._shell.supervisor.start("places", self._tell())  # whoever asks need not wait for that
         return found
 
     async def refresh(self) -> Catalog:
