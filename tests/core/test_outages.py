@@ -34,7 +34,11 @@ def test_an_outage_does_not_make_a_task_unfit() -> None:
         "task 'huge' asks for 65 CPUs; the largest known place, 'node-a', has 2 CPUs, and no provider that is set up offers a "
         "machine for it: the nearest, x.64 in r1a (aws), has 64 CPUs"
     )
-    assert huge.hint == "ask for at most 2 CPUs, or connect a larger agent"
+    assert huge.hint == "ask for at most 64 CPUs; `styx offers` shows all"
+    (dear,) = check_fit(talk.world, job("j", task("dear", cpus=64, max_hourly=1)), talk.engine.places)
+    assert "the nearest, x.64 in r1a (aws), would hold it, and is dearer" in dear.message
+    (gpu,) = check_fit(talk.world, job("j", task("gpu", resources=Resources(0, 0, 0, (("T4", 1),)))))
+    assert gpu.hint == "connect an agent that has 1 x T4"
     told = why(talk, talk.submit(job("k", task("big", cpus=64))))
     assert (told.code, told.reason) == ("provider-barred", "aws could hold it, and cannot be used now")
     assert told.evidence == ("aws cannot be used for 1 min 0 s: expired (asked again in 5.0 s)",)

@@ -98,13 +98,10 @@ def _nowhere(
         return reason, hint or "see `styx offers`"
     offer, lacking = nearest
     if lacking == Resources(0):
-        what = "is a spot machine, or on demand, where the task takes no such, or dearer than max_hourly_cost"
-    else:
-        what = f"has {resources_text(offer.resources, lacking)}"
-    return (
-        f"{reason}: the nearest, {offer_text(offer)}, {what}",
-        hint or "ask for what that has; `styx offers` shows all",
-    )
+        what = "would hold it, and is dearer than max_hourly_cost, or spot or on demand where the task takes no such"
+        return f"{reason}: the nearest, {offer_text(offer)}, {what}", "see `styx offers`"
+    most = resources_text(offer.resources, lacking)
+    return f"{reason}: the nearest, {offer_text(offer)}, has {most}", f"ask for at most {most}; `styx offers` shows all"
 
 
 def _nearest(offers: Iterable[Offer], choice: Choice) -> tuple[Offer, Resources] | None:
@@ -132,6 +129,9 @@ def misfit(places: list[Node], resources: Resources, labels: Labels) -> tuple[st
     asked, there = resources_text(resources, lacking), resources_text(nearest.capacity, lacking)
     which = "largest" if _single(lacking) else "nearest"
     reason = f"asks for {asked}; the {which} known place, {nearest.name!r}, has {there}"
+    kinds = {name for name, _ in nearest.capacity.accelerators}
+    if any(name not in kinds for name, _ in lacking.accelerators):
+        return reason, f"connect an agent that has {asked}"
     return reason, f"ask for at most {there}, or connect a larger agent"
 
 

@@ -44,7 +44,10 @@ async def check(api: Api, settings: Settings) -> Check:
             )
         ]
     told = tuple(dict.fromkeys(hint for _, hint in problems if hint))
-    return Check(usable, identity, tuple(dict.fromkeys(problem for problem, _ in problems)), told)
+    said = tuple(dict.fromkeys(problem for problem, _ in problems))
+    return Check(
+        usable, identity, said, told, lasting=not settings.zones
+    )  # whatever else stands in the way before that
 
 
 async def _ask(api: Api, settings: Settings) -> tuple[bool, list[Problem]]:
