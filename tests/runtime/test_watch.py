@@ -38,7 +38,8 @@ from styx.core.states import JobState, NodeState, Outcome, TaskState
 from styx.core.world import Job, Task, World
 from styx.errors import TooSlow
 from styx.protocol.http import Event
-from styx.runtime.event_rows import TYPES, RowWriter
+from styx.runtime.event_rows import TYPES
+from styx.runtime.event_writer import RowWriter
 from styx.runtime.watch import Subscription, Watch
 from styx.store.base import Batch
 from styx.store.memory import MemoryStore

@@ -17,7 +17,8 @@ from styx.core.records import JobEnded, Record
 from styx.core.world import World
 from styx.errors import TooSlow
 from styx.protocol.http import Event
-from styx.runtime.event_rows import JobNames, Row, RowWriter, decode_rows, encode_rows, show
+from styx.runtime.event_rows import JobNames, Row, decode_rows, encode_rows, show
+from styx.runtime.event_writer import RowWriter
 from styx.store.base import Page, Store
 
 __all__ = ["Subscription", "Watch"]
