@@ -68,9 +68,11 @@ class Cut:
 
 
 class Held:
-    """It is done, and the answer waits until `release`. `reached` is set when there is one that waits."""
+    """It is done, and the answer waits until `release`; with `before` it is the request that waits, and is done then, however late that
+    is. `reached` is set when there is one that waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, before: bool = False) -> None:
+        self.before = before
         self.reached = asyncio.Event()
         self._go = asyncio.Event()
 
@@ -177,7 +179,7 @@ class AwsProxy:
         self._launching: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         app = web.Application(client_max_size=16 << 20)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)  # 0 would be for ever
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -200,6 +202,8 @@ class AwsProxy:
             return _broken(request)
         if isinstance(fault, Gateway) and not fault.done:
             return _gateway(fault)
+        if isinstance(fault, Held) and fault.before:
+            await fault.wait()
         key = (asked.region, asked.action, body.decode(errors="replace"))
         if isinstance(fault, Stale):
             return _xml(_EMPTY if fault.empty else self._last.get(key, _EMPTY))
@@ -209,7 +213,7 @@ class AwsProxy:
             return _broken(request)
         if isinstance(fault, Gateway):
             return _gateway(fault)
-        if isinstance(fault, Held):
+        if isinstance(fault, Held) and not fault.before:
             await fault.wait()
         if isinstance(fault, Cut):
             return await _cut(request, answer)
