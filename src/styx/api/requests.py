@@ -100,7 +100,9 @@ class BundleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class PlanQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offers: Annotated[int, msgspec.Meta(ge=0, le=100_000, description="that are shown of those that fit; 0: all")] = 10
-    usable: Annotated[bool, msgspec.Meta(description="look only at what may be brought up from here, now or after an outage")] = False
+    usable: Annotated[
+        bool, msgspec.Meta(description="look only at what may be brought up from here, now or after an outage")
+    ] = False
 
 
 class InstancesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
