@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import configparser
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from styx.core.suggest import did_you_mean, one_of
-from styx.core.units import byte_count, got
+from styx.config.table import Reader, Wrong, byte_size, items, keyed, mapping, read_table, text, url, whole
+from styx.core.suggest import did_you_mean
+from styx.core.units import got
 from styx.errors import Problem, SpecError
 from styx.providers.base import CLUSTER_TAG, TOKEN_TAG
 
@@ -72,145 +73,86 @@ class Settings(msgspec.Struct, frozen=True):
 def read(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Raises SpecError with every problem at once, paths under `$.providers.aws`."""
     problems: list[Problem] = []
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        reader = _READERS.get(key)
-        if reader is None:
-            problems.append(_unknown("$.providers.aws", key, _READERS))
-            continue
-        field, take = reader
-        try:
-            values[field] = take(value)
-        except _Wrong as wrong:
-            where = f"$.providers.aws.{key}{wrong.under}"
-            problems.append(Problem(where, f"{where.removeprefix('$.')} must be {wrong}", wrong.hint))
+    values = read_table(given, _READERS, "$.providers.aws", problems, of="aws")
     if problems:
         raise SpecError(problems)
+    if "functions" in values:
+        values["concurrency"] = values.pop("functions")
     if "regions" not in values:
         values["regions"] = _usual_region(environ, values.get("profile", ""))
     return Settings(**values)
 
 
-class _Wrong(ValueError):
-    """Reads on from "must be"."""
-
-    def __init__(self, message: str, *, under: str = "", hint: str = "") -> None:
-        super().__init__(message)
-        self.under = under
-        self.hint = hint
-
-
-def _unknown(path: str, key: object, known: Mapping[str, object]) -> Problem:
-    return Problem(
-        f"{path}.{key}", f"{key!r} is no setting of aws", did_you_mean(str(key), known) or f"known are {one_of(known)}"
-    )
-
-
-def _text(value: object, what: str, shape: re.Pattern[str], under: str = "") -> str:
-    if not isinstance(value, str) or not shape.fullmatch(value.strip()):
-        raise _Wrong(f"{what}, got {got(value)}", under=under)
-    return value.strip()
-
-
 def _regions(value: object) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, (list, tuple)) or not 1 <= len(names) <= 50:
-        raise _Wrong(f"a list of regions such as ['us-east-1'], got {got(value)}")
-    read = [_text(name, "a region such as us-east-1", _REGION, f"[{at}]") for at, name in enumerate(names)]
+    names = items(value, 50, "a list of regions such as ['us-east-1']")
+    read = [text(name, "a region such as us-east-1", _REGION, f"[{at}]") for at, name in enumerate(names)]
     return tuple(dict.fromkeys(read))
 
 
 def _profile(value: object) -> str:
-    return _text(value, "the name of a profile in ~/.aws/config", _NAME)
-
-
-def _url(value: object) -> str:
-    return _text(value, "a URL such as http://127.0.0.1:5000", re.compile(r"https?://[^\s/]+(/\S*)?"))
+    return text(value, "the name of a profile in ~/.aws/config", _NAME)
 
 
 def _disk(value: object) -> int:
-    try:
-        size = byte_count(value)
-    except ValueError as error:
-        raise _Wrong(str(error)) from None
-    if not 1 << 30 <= size <= _MOST_DISK:
-        raise _Wrong(f"from 1GiB to 12TiB, got {got(value)}")
-    return size
+    return byte_size(value, 1 << 30, _MOST_DISK, "from 1GiB to 12TiB")
 
 
 def _images(value: object) -> tuple[tuple[str, str], ...]:
-    what = "an image id (ami-...) or the name of an SSM parameter (/...)"
-    if isinstance(value, str):
-        return tuple((kind, _text(value, what, _IMAGE)) for kind in IMAGES)
-    found = dict(IMAGES)
-    for kind, image in _mapping(value, f"{what}, or a mapping of {one_of(IMAGES)} to such").items():
-        if kind not in IMAGES:
-            raise _Wrong(f"keyed by {one_of(IMAGES)}, got {got(kind)}", hint=did_you_mean(kind, IMAGES))
-        found[kind] = _text(image, what, _IMAGE, f".{kind}")
-    return tuple(found.items())
+    return keyed(value, "an image id (ami-...) or the name of an SSM parameter (/...)", _IMAGE, IMAGES)
 
 
 def _subnets(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(
         (
-            _text(zone, "keyed by zones such as us-east-1a", _ZONE),
-            _text(subnet, "a subnet's id such as subnet-0123abcd", _SUBNET, f".{zone}"),
+            text(zone, "keyed by zones such as us-east-1a", _ZONE),
+            text(subnet, "a subnet's id such as subnet-0123abcd", _SUBNET, f".{zone}"),
         )
-        for zone, subnet in _mapping(value, "a mapping of zones to subnets").items()
+        for zone, subnet in mapping(value, "a mapping of zones to subnets").items()
     )
 
 
 def _group(value: object) -> str:
-    return _text(value, "the name or the id of a security group", _NAME)
+    return text(value, "the name or the id of a security group", _NAME)
 
 
 def _role(value: object) -> str:
-    return _text(value, "the name or the ARN of an instance profile", re.compile(r"[\w+=,.@:/-]{1,300}"))
+    return text(value, "the name or the ARN of an instance profile", re.compile(r"[\w+=,.@:/-]{1,300}"))
 
 
 def _tags(value: object) -> tuple[tuple[str, str], ...]:
     tags: list[tuple[str, str]] = []
-    for key, text in _mapping(value, "a mapping of names to texts").items():
+    for key, said in mapping(value, "a mapping of names to texts").items():
         if not 1 <= len(key) <= 128 or key.startswith("aws:") or key in {CLUSTER_TAG, TOKEN_TAG, "Name"}:
-            raise _Wrong(f"named by 1 to 128 characters, and not as Styx's or Amazon's own tags, got {got(key)}")
-        if not isinstance(text, str) or len(text) > 256:
-            raise _Wrong(f"a text of at most 256 characters, got {got(text)}", under=f".{key}")
-        tags.append((key, text))
+            raise Wrong(f"named by 1 to 128 characters, and not as Styx's or Amazon's own tags, got {got(key)}")
+        if not isinstance(said, str) or len(said) > 256:
+            raise Wrong(f"a text of at most 256 characters, got {got(said)}", under=f".{key}")
+        tags.append((key, said))
     if len(tags) > 40:
-        raise _Wrong(f"at most 40, got {len(tags)}")
+        raise Wrong(f"at most 40, got {len(tags)}")
     return tuple(tags)
 
 
 def _functions(value: object) -> int:
-    table = _mapping(value, "a table with `concurrency`")
+    table = mapping(value, "a table with `concurrency`")
     for key in table:
         if key != "concurrency":
-            raise _Wrong(
+            raise Wrong(
                 f"a table with `concurrency` alone, got {got(key)} in it", hint=did_you_mean(key, ["concurrency"])
             )
-    count = table.get("concurrency", 50)
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000:
-        raise _Wrong(f"a whole number from 1 to 10,000, got {got(count)}", under=".concurrency")
-    return count
+    return whole(table.get("concurrency", 50), 10_000, ".concurrency")
 
 
-def _mapping(value: object, what: str) -> dict[str, object]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise _Wrong(f"{what}, got {got(value)}")
-    return dict(value)
-
-
-_READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
-    "regions": ("regions", _regions),
-    "profile": ("profile", _profile),
-    "endpoint_url": ("endpoint_url", _url),
-    "images": ("images", _images),
-    "disk": ("disk", _disk),
-    "subnets": ("subnets", _subnets),
-    "security_group": ("security_group", _group),
-    "instance_profile": ("instance_profile", _role),
-    "tags": ("tags", _tags),
-    "functions": ("concurrency", _functions),
+_READERS: dict[str, Reader] = {
+    "regions": _regions,
+    "profile": _profile,
+    "endpoint_url": url,
+    "images": _images,
+    "disk": _disk,
+    "subnets": _subnets,
+    "security_group": _group,
+    "instance_profile": _role,
+    "tags": _tags,
+    "functions": _functions,
 }
 
 

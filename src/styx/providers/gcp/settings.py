@@ -19,13 +19,13 @@ endpoint = "http://127.0.0.1:5000"     # of every API, for tests
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from styx.core.suggest import did_you_mean, one_of
-from styx.core.units import byte_count, got
+from styx.config.table import Reader, Wrong, byte_size, flag, items, keyed, mapping, read_table, text, url
+from styx.core.units import got
 from styx.errors import Problem, SpecError
 from styx.providers.base import CLUSTER_TAG, TOKEN_TAG
 
@@ -79,18 +79,7 @@ def region_of(zone: str) -> str:
 def read(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Raises SpecError with every problem at once, paths under `$.providers.gcp`."""
     problems: list[Problem] = []
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        take = _READERS.get(key)
-        if take is None:
-            hint = did_you_mean(str(key), _READERS) or f"known are {one_of(_READERS)}"
-            problems.append(Problem(f"$.providers.gcp.{key}", f"{key!r} is no setting of gcp", hint))
-            continue
-        try:
-            values[key] = take(value)
-        except _Wrong as wrong:
-            where = f"$.providers.gcp.{key}{wrong.under}"
-            problems.append(Problem(where, f"{where.removeprefix('$.')} must be {wrong}", wrong.hint))
+    values = read_table(given, _READERS, "$.providers.gcp", problems, of="gcp")
     if problems:
         raise SpecError(problems)
     if "project" not in values:
@@ -111,118 +100,74 @@ def _usual(environ: Mapping[str, str], variables: tuple[str, ...], shape: re.Pat
     return ""
 
 
-class _Wrong(ValueError):
-    """Reads on from "must be"."""
-
-    def __init__(self, message: str, *, under: str = "", hint: str = "") -> None:
-        super().__init__(message)
-        self.under = under
-        self.hint = hint
-
-
-def _text(value: object, what: str, shape: re.Pattern[str], under: str = "") -> str:
-    if not isinstance(value, str) or not shape.fullmatch(value.strip()):
-        raise _Wrong(f"{what}, got {got(value)}", under=under)
-    return value.strip()
-
-
 def _project(value: object) -> str:
-    return _text(value, "a project's id such as my-project-123 (not its name or number)", _PROJECT)
+    return text(value, "a project's id such as my-project-123 (not its name or number)", _PROJECT)
 
 
 def _zones(value: object) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, (list, tuple)) or not 1 <= len(names) <= 200:
-        raise _Wrong(f"a list of zones such as ['europe-west4-a'], got {got(value)}")
+    names = items(value, 200, "a list of zones such as ['europe-west4-a']")
     found = []
     for at, name in enumerate(names):
         if isinstance(name, str) and _REGION.fullmatch(name):
-            raise _Wrong(
+            raise Wrong(
                 f"a list of zones, and {name!r} is a region", under=f"[{at}]", hint=f"its first zone is {name}-a"
             )
-        found.append(_text(name, "a zone such as europe-west4-a", _ZONE, f"[{at}]"))
+        found.append(text(name, "a zone such as europe-west4-a", _ZONE, f"[{at}]"))
     return tuple(dict.fromkeys(found))
 
 
 def _credentials(value: object) -> str:
-    return _text(value, "the path of a file with credentials", re.compile(r".*\S.*"))
+    return text(value, "the path of a file with credentials", re.compile(r".*\S.*"))
 
 
 def _url(value: object) -> str:
-    return _text(value, "a URL such as http://127.0.0.1:5000", re.compile(r"https?://[^\s/]+(/\S*)?")).rstrip("/")
+    return url(value).rstrip("/")
 
 
 def _disk(value: object) -> int:
-    try:
-        size = byte_count(value)
-    except ValueError as error:
-        raise _Wrong(str(error)) from None
-    if not 10 << 30 <= size <= _MOST_DISK:
-        raise _Wrong(f"from 10GiB to 64TiB, got {got(value)}")
-    return size
+    return byte_size(value, 10 << 30, _MOST_DISK, "from 10GiB to 64TiB")
 
 
 def _images(value: object) -> tuple[tuple[str, str], ...]:
-    what = "an image such as projects/debian-cloud/global/images/family/debian-12"
-    if isinstance(value, str):
-        return tuple((kind, _text(value, what, _IMAGE)) for kind in IMAGES)
-    found = dict(IMAGES)
-    for kind, image in _mapping(value, f"{what}, or a mapping of {one_of(IMAGES)} to such").items():
-        if kind not in IMAGES:
-            raise _Wrong(f"keyed by {one_of(IMAGES)}, got {got(kind)}", hint=did_you_mean(kind, IMAGES))
-        found[kind] = _text(image, what, _IMAGE, f".{kind}")
-    return tuple(found.items())
+    return keyed(value, "an image such as projects/debian-cloud/global/images/family/debian-12", _IMAGE, IMAGES)
 
 
 def _network(value: object) -> str:
-    return _text(value, "the name of a network, or projects/P/global/networks/N", _NETWORK)
+    return text(value, "the name of a network, or projects/P/global/networks/N", _NETWORK)
 
 
 def _subnetworks(value: object) -> tuple[tuple[str, str], ...]:
     what = "the name of a subnetwork, or projects/P/regions/R/subnetworks/S"
     return tuple(
-        (_text(region, "keyed by regions such as europe-west4", _REGION), _text(name, what, _SUBNETWORK, f".{region}"))
-        for region, name in _mapping(value, "a mapping of regions to subnetworks").items()
+        (text(region, "keyed by regions such as europe-west4", _REGION), text(name, what, _SUBNETWORK, f".{region}"))
+        for region, name in mapping(value, "a mapping of regions to subnetworks").items()
     )
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong(f"true or false, got {got(value)}")
-    return value
-
-
 def _account(value: object) -> str:
-    return _text(value, "the address of a service account", _ACCOUNT)
+    return text(value, "the address of a service account", _ACCOUNT)
 
 
 def _tags(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or len(value) > 64:
-        raise _Wrong(f"a list of at most 64 network tags, got {got(value)}")
+        raise Wrong(f"a list of at most 64 network tags, got {got(value)}")
     return tuple(
-        _text(name, "a network tag: lower-case letters, digits and -", _NAME, f"[{at}]")
-        for at, name in enumerate(value)
+        text(name, "a network tag: lower-case letters, digits and -", _NAME, f"[{at}]") for at, name in enumerate(value)
     )
 
 
 def _labels(value: object) -> tuple[tuple[str, str], ...]:
     labels: list[tuple[str, str]] = []
-    for key, text in _mapping(value, "a mapping of names to texts").items():
+    for key, said in mapping(value, "a mapping of names to texts").items():
         if not _LABEL.fullmatch(key) or key in {CLUSTER_TAG, TOKEN_TAG}:
-            raise _Wrong(f"named by lower-case letters, digits, _ and -, and not as Styx's own labels, got {got(key)}")
-        labels.append((key, _text(text, "at most 63 lower-case letters, digits, _ and -", _LABEL_VALUE, f".{key}")))
+            raise Wrong(f"named by lower-case letters, digits, _ and -, and not as Styx's own labels, got {got(key)}")
+        labels.append((key, text(said, "at most 63 lower-case letters, digits, _ and -", _LABEL_VALUE, f".{key}")))
     if len(labels) > 60:
-        raise _Wrong(f"at most 60, got {len(labels)}")
+        raise Wrong(f"at most 60, got {len(labels)}")
     return tuple(labels)
 
 
-def _mapping(value: object, what: str) -> dict[str, object]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise _Wrong(f"{what}, got {got(value)}")
-    return dict(value)
-
-
-_READERS: dict[str, Callable[[object], Any]] = {
+_READERS: dict[str, Reader] = {
     "project": _project,
     "zones": _zones,
     "credentials": _credentials,
@@ -230,7 +175,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "disk": _disk,
     "network": _network,
     "subnetworks": _subnetworks,
-    "external_ip": _flag,
+    "external_ip": flag,
     "service_account": _account,
     "network_tags": _tags,
     "labels": _labels,

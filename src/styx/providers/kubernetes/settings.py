@@ -21,8 +21,9 @@ from typing import Any
 
 import msgspec
 
+from styx.config.table import Reader, Wrong, flag, read_table, whole
 from styx.core.resources import Resources
-from styx.core.suggest import did_you_mean, one_of
+from styx.core.suggest import one_of
 from styx.core.units import byte_count, got, milliseconds, thousandths
 from styx.errors import Problem, SpecError
 
@@ -94,7 +95,8 @@ class Settings(msgspec.Struct, frozen=True):
 def read(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Raises SpecError with every problem at once, paths under `$.providers.kubernetes`."""
     problems: list[Problem] = []
-    common = _table(given, _WHERE, {*_READERS, "contexts", "kubeconfig"} - {"context"}, problems)
+    usual = {key: reader for key, reader in _READERS.items() if key != "context"}
+    common = read_table(given, usual, _WHERE, problems, of="kubernetes", beside=("contexts", "kubeconfig"))
     contexts = given.get("contexts")
     places: list[Place] = []
     if not isinstance(contexts, list) or not contexts or not all(isinstance(one, Mapping) for one in contexts):
@@ -103,7 +105,7 @@ def read(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
         contexts = []
     for at, one in enumerate(contexts):
         where = f"{_WHERE}.contexts[{at}]"
-        values = {**common, **_table(one, where, set(_READERS), problems)}
+        values = {**common, **read_table(one, _READERS, where, problems, of="kubernetes")}
         if "context" not in one:
             hint = f"a context of the kubeconfig, or {IN_CLUSTER!r}"
             problems.append(Problem(f"{where}.context", "each place names its context", hint))
@@ -133,57 +135,28 @@ def _path(text: str, environ: Mapping[str, str]) -> str:
     return ":".join(str(Path(home) / part[2:]) if part.startswith("~/") else part for part in paths)
 
 
-class _Wrong(ValueError):
-    """Reads on from "must be"."""
-
-
-def _table(given: Mapping[str, Any], where: str, known: set[str], problems: list[Problem]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in known:
-            hint = did_you_mean(key, known) or f"known are {one_of(sorted(known))}"
-            problems.append(Problem(f"{where}.{key}", f"{key!r} is no setting of kubernetes", hint))
-        elif key in _READERS:
-            try:
-                values[key] = _READERS[key](value)
-            except ValueError as error:
-                problems.append(Problem(f"{where}.{key}", f"{key} must be {error}"))
-    return values
-
-
 def _text(what: str, pattern: re.Pattern[str]) -> Callable[[object], str]:
     def take(value: object) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise _Wrong(f"{what}, got {got(value)}")
+            raise Wrong(f"{what}, got {got(value)}")
         return value
 
     return take
 
 
 def _count(most: int) -> Callable[[object], int]:
-    def take(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise _Wrong(f"a whole number from 1 to {most:,}, got {got(value)}")
-        return value
-
-    return take
+    return lambda value: whole(value, most)
 
 
 def _seconds(value: object) -> float:
     return milliseconds(value) / 1_000
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong(f"true or false, got {got(value)}")
-    return value
-
-
 def _pairs(value: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping) or not all(
         isinstance(key, str) and _LABEL.fullmatch(key) and isinstance(text, str) for key, text in value.items()
     ):
-        raise _Wrong(f"a table of labels to texts, got {got(value)}")
+        raise Wrong(f"a table of labels to texts, got {got(value)}")
     return tuple(value.items())
 
 
@@ -191,47 +164,47 @@ def _labels(value: object) -> tuple[tuple[str, str], ...]:
     pairs = _pairs(value)
     for key, text in pairs:
         if not _VALUE.fullmatch(text):
-            raise _Wrong(f"labels with values of at most 63 letters, digits, '-', '_' and '.', got {text!r} for {key}")
+            raise Wrong(f"labels with values of at most 63 letters, digits, '-', '_' and '.', got {text!r} for {key}")
     return pairs
 
 
 def _names(value: object) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(one, str) and _NAME.fullmatch(one) for one in names):
-        raise _Wrong(f"a list of names, got {got(value)}")
+        raise Wrong(f"a list of names, got {got(value)}")
     return tuple(names)
 
 
 def _tolerations(value: object) -> tuple[dict[str, Any], ...]:
     known = {"key", "operator", "value", "effect", "tolerationSeconds"}
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
-        raise _Wrong(f"a list of tables, got {got(value)}")
+        raise Wrong(f"a list of tables, got {got(value)}")
     for one in value:
         strange = sorted(set(one) - known)
         if strange:
-            raise _Wrong(f"of {one_of(sorted(known))}, got {strange[0]!r} in one")
+            raise Wrong(f"of {one_of(sorted(known))}, got {strange[0]!r} in one")
         if one.get("operator", "Equal") not in {"Equal", "Exists"} or one.get("effect", "") not in _EFFECTS:
-            raise _Wrong(f"with the operator Equal or Exists and an effect of {one_of(sorted(_EFFECTS - {''}))}")
+            raise Wrong(f"with the operator Equal or Exists and an effect of {one_of(sorted(_EFFECTS - {''}))}")
     return tuple(dict(one) for one in value)
 
 
 def _gpus(value: object) -> tuple[tuple[str, Gpu], ...]:
     what = 'a table such as {A100 = 8} or {A100 = {count = 8, select = {"nvidia.com/gpu.product" = "NVIDIA-A100"}}}'
     if not isinstance(value, Mapping):
-        raise _Wrong(f"{what}, got {got(value)}")
+        raise Wrong(f"{what}, got {got(value)}")
     return tuple((str(name), _gpu(one, what)) for name, one in value.items())
 
 
 def _gpu(value: object, what: str) -> Gpu:
     if not isinstance(value, Mapping):
-        return Gpu(_count(1_000_000)(value))
+        return Gpu(whole(value, 1_000_000))
     if "count" not in value or not set(value) <= {"count", "resource", "select"}:
-        raise _Wrong(f"{what}, got {got(value)}")
+        raise Wrong(f"{what}, got {got(value)}")
     resource = _text("the name of a resource such as nvidia.com/gpu", _LABEL)(value.get("resource", _NVIDIA))
-    return Gpu(_count(1_000_000)(value["count"]), resource, _labels(value.get("select", {})))
+    return Gpu(whole(value["count"], 1_000_000), resource, _labels(value.get("select", {})))
 
 
-_READERS: dict[str, Callable[[object], Any]] = {
+_READERS: dict[str, Reader] = {
     "context": _text("the name of a context", re.compile(r"[^\s/][^\n]{0,252}")),
     "namespace": _text("the name of a namespace", re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")),
     "image": _text("the name of an image", re.compile(r"\S{1,500}")),
@@ -244,7 +217,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "logs": _count(5_000),
     "image_wait": _seconds,
     "node_wait": _seconds,
-    "limit_cpus": _flag,
+    "limit_cpus": flag,
     "node_selector": _labels,
     "tolerations": _tolerations,
     "labels": _labels,
