@@ -222,6 +222,18 @@ def test_a_provider_that_cannot_be_used_says_why_everywhere(tmp_path: Path) -> N
     with_a_cloud(body, tmp_path, unusable="the credentials have expired")
 
 
+def test_a_provider_that_is_nothing_without_settings_is_named_all_the_same(tmp_path: Path) -> None:
+    async def body(b: Behind) -> None:
+        found = {one.provider: one for one in await b.plane.check()}
+        assert found.keys() == {"aws", "fake", "gcp", "kubernetes", "ssh"}
+        pods = found["kubernetes"]
+        assert (pods.usable, pods.configured) == (False, False)
+        assert pods.problems == ["[providers.kubernetes] is not in styx.toml"]
+        assert pods.hints[1] == 'write contexts = [{context = "NAME", namespace = "NAMESPACE"}]'
+
+    with_a_cloud(body, tmp_path)
+
+
 def test_what_only_a_provider_in_an_outage_could_hold_is_accepted_and_waits(tmp_path: Path) -> None:
     async def body(b: Behind) -> None:
         with pytest.raises(NoFit) as caught:

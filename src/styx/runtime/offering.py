@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from styx.core.offers import MICROS, Catalog, Offer
 from styx.core.ranking import how_many
@@ -35,6 +35,14 @@ KEPT = 60_000  # milliseconds that tables of offers are kept for whoever asks ne
 _NO_SERVER = "no server is running here; `styx up` or `styx-server` with a public_url brings machines up"
 
 
+class _Installed(NamedTuple):
+    """The providers in the settings, the others as they are without settings, and what those ask for that are nothing without."""
+
+    own: Mapping[str, Provider]
+    others: Mapping[str, Provider]
+    silent: Mapping[str, list[str]]
+
+
 class Offering:
     """`home` is where refreshed offers are kept and `tables` are the providers' settings, both for use without a provisioner."""
 
@@ -49,8 +57,8 @@ class Offering:
     async def catalog(self) -> Catalog:
         """Everything that is known, with what can be used from here and why not the rest. Raises SpecError for settings that are
         wrong."""
-        async with self._providers() as (own, others):
-            return await self._catalog(own, others)
+        async with self._providers() as installed:
+            return await self._catalog(installed.own, installed.others)
 
     async def offers(self, query: OffersQuery) -> OffersView:
         """The cheapest of what was asked for. Raises UsageError for a query that cannot be read."""
@@ -89,17 +97,25 @@ class Offering:
                 if provider.provisioner is not None
                 for troubles in [provisioner.carrier.troubles.get(name, "")]
             ]
-        async with self._providers() as (own, _):
+        async with self._providers() as installed:
             catalogs = self._catalogs()
             self._kept.clear()
-            asked = [provider for provider in own.values() if provider.provisioner is not None]
+            asked = [provider for provider in installed.own.values() if provider.provisioner is not None]
             return list(await asyncio.gather(*(_refresh(provider, catalogs) for provider in asked)))
 
     async def check(self) -> list[CheckView]:
         """Whether each provider can be used, all asked side by side, each within PATIENCE."""
-        async with self._providers() as (own, others):
-            asked = [*((name, own[name], True) for name in own), *((name, others[name], False) for name in others)]
-            return list(await asyncio.gather(*(self._check(*one) for one in asked)))
+        async with self._providers() as installed:
+            asked = [
+                *((name, provider, True) for name, provider in installed.own.items()),
+                *((name, provider, False) for name, provider in installed.others.items()),
+            ]
+            found = await asyncio.gather(*(self._check(*one) for one in asked))
+            silent = [
+                CheckView(name, False, False, problems=[_absent(name)], hints=[_add(name), *hints])
+                for name, hints in installed.silent.items()
+            ]
+            return [*found, *silent]
 
     def obstacle(self) -> Callable[[Offer], str]:
         """Why an offer that could be used cannot be had now, as it is in this moment; "" when it can."""
@@ -128,8 +144,8 @@ class Offering:
         problems, hints, usable = list(found.problems), list(found.hints), found.usable
         if not configured:
             usable = False
-            problems.insert(0, f"[providers.{name}] is not in styx.toml")
-            hints.insert(0, f"add [providers.{name}] to styx.toml to use it")
+            problems.insert(0, _absent(name))
+            hints.insert(0, _add(name))
         return CheckView(name, usable, configured, found.identity, problems, hints, time.monotonic() - start)
 
     async def _catalog(self, own: Mapping[str, Provider], others: Mapping[str, Provider]) -> Catalog:
@@ -148,7 +164,7 @@ class Offering:
                 except OSError as error:  # its table cannot be read: planning goes on without it
                     barred[name] = f"its offers cannot be read: {error.strerror or error}"
                     continue
-                barred[name] = _NO_SERVER if name in own else f"[providers.{name}] is not in styx.toml"
+                barred[name] = _NO_SERVER if name in own else _absent(name)
         return merged(known, usable, barred)
 
     async def _load(self, provider: Provider) -> Known:
@@ -164,8 +180,7 @@ class Offering:
         return Catalogs(None if self.home is None else self.home / FOLDER)
 
     @asynccontextmanager
-    async def _providers(self) -> AsyncIterator[tuple[Mapping[str, Provider], Mapping[str, Provider]]]:
-        """Those in the settings, and the others that are installed, as they are without settings."""
+    async def _providers(self) -> AsyncIterator[_Installed]:
         from styx.providers.registry import QUIET, available, make_all
 
         provisioner = self._shell.provisioner
@@ -178,17 +193,26 @@ class Offering:
                 own = make_all(self.tables, context)
                 made += own.values()
             others: dict[str, Provider] = {}
+            silent: dict[str, list[str]] = {}
             for name in available():
                 if name not in own and name not in QUIET:
                     try:
                         others |= make_all({name: {}}, context)
-                    except SpecError:  # it says nothing without settings
-                        continue
+                    except SpecError as error:
+                        silent[name] = [problem.hint for problem in error.problems if problem.hint]
             made += others.values()
-            yield own, others
+            yield _Installed(own, others, silent)
         finally:
             for provider in made:
                 await provider.close()
+
+
+def _absent(name: str) -> str:
+    return f"[providers.{name}] is not in styx.toml"
+
+
+def _add(name: str) -> str:
+    return f"add [providers.{name}] to styx.toml to use it"
 
 
 async def _ask(provider: Provider) -> Check:
