@@ -23,6 +23,7 @@ from faults_kit import faulty
 from styx.agent.dial import Socket, open_socket
 from styx.agent.joining import Joined
 from styx.agent.link import endpoint
+from styx.core.resources import Resources
 from styx.errors import StyxError
 from styx.protocol.messages import Run, Spec
 from styx.providers.base import CLUSTER_TAG, TOKEN_TAG
@@ -53,6 +54,7 @@ class Machine:
         self.ref = ref
         self.agent = FakeAgent(self, name=order.token, cpus=order.cpus / 1_000, memory=order.memory, script=_goes_on)
         self.agent.id = order.token
+        self.agent.capacity = Resources(order.cpus, order.memory, 1 << 40)  # the disk is as large as any offer says
         self._server = order.server_url
         self._joined = Joined(folder, order.token, order.server_url, lambda: order.join_token)
         self._may_boot = may_boot

@@ -14,15 +14,16 @@ from kube_world import REAL, World, world
 from styx.providers.base import Found, Runner, RunOrder
 from styx.providers.kubernetes.pod import name_of
 from styx.providers.kubernetes.provider import PROMISES
-from styx.testing.contracts.runner import Fault, RunnerContract, Told, Work
+from styx.testing.contracts.runner import LINES, Fault, RunnerContract, Told, Work
 
 
 class Place:
     """See `RunnerWorld`. Work that goes on looks for a file; on a real cluster that is one in the pod, made by nobody."""
 
     promises = PROMISES
-    stops = True
     faults = () if REAL else tuple(Fault)
+    prints = 1
+    result = b"result"
 
     def __init__(self, it: World) -> None:
         self._it = it
@@ -40,6 +41,7 @@ class Place:
         command = {
             Work.SUCCEEDS: "echo hello; printf result > $STYX_RESULT",
             Work.FAILS: "exit 3",
+            Work.WRITES: f"n=0; while [ $n -lt {LINES} ]; do echo line $n of a long output; n=$((n+1)); done",
             Work.GOES_ON: f"echo up; while [ ! -e {self._it.folder}/go-{attempt} ]; do sleep 0.02; done",
         }
         return self._it.order(attempt, command[kind], grace=1_000)

@@ -100,7 +100,7 @@ class Functions:
                 Kind.INVALID, f"task {order.spec.name!r} names no function", hint="give it `function: NAME`"
             )
         held = self._attempts[attempt] = _Attempt(order)
-        held.task = asyncio.create_task(self._run(held), name=f"function of attempt {attempt}")
+        held.task = asyncio.create_task(self._until_taken(held), name=f"function of attempt {attempt}")
         held.task.add_done_callback(lambda task: self._over(held, task))
 
     async def stop(self, attempt: int, grace: float) -> None:
@@ -124,14 +124,6 @@ class Functions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _run(self, held: _Attempt) -> None:
-        try:
-            await self._until_taken(held)
-        except asyncio.CancelledError:
-            if self._sink is None or not held.stopped:
-                raise
-            self._never(held)
 
     async def _until_taken(self, held: _Attempt) -> None:
         """Invoke it, again as long as Lambda does not take it."""
@@ -260,8 +252,13 @@ class Functions:
         self._end(held, Outcome.EXITED, code, reason)
 
     def _over(self, held: _Attempt, task: asyncio.Task[None]) -> None:
-        """A fault of this program must not leave an attempt without an end."""
-        error = None if task.cancelled() else task.exception()
+        """Neither a stop, at whatever moment, nor a fault of this program may leave an attempt without an end."""
+        if task.cancelled():
+            # It was stopped, perhaps before its first step, where nothing of its own could have caught that. Else it was closed.
+            if held.stopped and held.ending is None:
+                self._never(held)
+            return
+        error = task.exception()
         if error is None:
             return
         log.crash("an invocation failed", error)

@@ -23,7 +23,8 @@ PROMISES = Promises(
     lifetime=False,
     stops=True,  # machines on demand; EC2 refuses it for spot ones
     output=False,  # of a function's log there is only the tail
-    exclusive=False,  # an invocation cannot be stopped, and after a broken connection nobody can tell whether it still runs
+    exclusive=False,  # after a broken connection nobody can tell whether an invocation still runs
+    interrupts=False,  # an invocation cannot be stopped
 )
 _PLANNED = ("us-east-1",)
 """Offers to plan with while no region is set."""

@@ -5,7 +5,9 @@
             ...
 
 A world is a place that a runner can be opened on, again and again, as after restarts of the server, and that can be told to go wrong. The
-suite asks for three kinds of work only, and everything that it waits for is told to the sink.
+suite asks for four kinds of work only, and everything that it waits for is told to the sink. What a place declares that it cannot promise
+(`Promises.output`, `exclusive`, `interrupts`, `Runner.adopts`) is not asked of it, but what holds instead is: a gap that is marked, an
+attempt that is told as lost and never as what nobody knows, one that was stopped and ends when it comes to its end, and none found.
 """
 
 from __future__ import annotations
@@ -21,14 +23,20 @@ from styx.core.events import AttemptEnding
 from styx.core.states import Outcome
 from styx.providers.base import Found, Promises, Refused, Runner, RunOrder, Unsure
 
-__all__ = ["Fault", "RunnerContract", "RunnerWorld", "Told", "Work"]
+__all__ = ["LINES", "WHOLE", "Fault", "RunnerContract", "RunnerWorld", "Told", "Work"]
 
-LIMIT = 120.0  # seconds; a test that takes as long hangs
+LIMIT = 100.0  # seconds; a test that takes as long hangs
+
+
+LINES = 1_000
+WHOLE = b"".join(b"line %d of a long output\n" % number for number in range(LINES))
+GAP = b"[styx: "  # how what marks a gap begins
 
 
 class Work(StrEnum):
-    SUCCEEDS = "succeeds"  # writes "hello\n" to its standard output, and gives the result "result"
+    SUCCEEDS = "succeeds"  # prints "hello\n", and gives the result "result"
     FAILS = "fails"  # ends with an exit code that is not 0
+    WRITES = "writes"  # prints WHOLE, and succeeds
     GOES_ON = "goes on"  # writes "up\n", then runs until it is stopped, or `let_go`
 
 
@@ -42,11 +50,13 @@ class Fault(StrEnum):
 
 
 class RunnerWorld(Protocol):
-    """`promises` are the provider's, `stops` whether running work can be stopped, `faults` what can be made to go wrong."""
+    """`promises` are the provider's, `faults` what can be made to go wrong. What a program prints and leaves is told in the way of the
+    place: on the stream `prints`, and as `result` (a function's is JSON)."""
 
     promises: Promises
-    stops: bool
     faults: tuple[Fault, ...]
+    prints: int
+    result: bytes
 
     async def begin(self, sink: Told) -> tuple[Runner, list[Found]]:
         """A runner on the same place as before, opened; the one before is gone from one moment to the next."""
@@ -167,14 +177,49 @@ class RunnerContract:
             await runner.start(it.work(1, Work.SUCCEEDS))
             await runner.start(it.work(2, Work.FAILS))
             first, second = await told.end(1), await told.end(2)
-            assert (first.outcome, first.code, first.result) == (Outcome.EXITED, 0, b"result")
-            assert b"hello\n" in told.text[1, 1]
+            assert (first.outcome, first.code, first.result) == (Outcome.EXITED, 0, it.result)
+            assert b"hello\n" in told.text[1, it.prints]
             assert second.outcome == Outcome.EXITED
             assert second.code != 0
+            for end in (first, second):
+                told_of = [len(told.text.get((end.attempt, stream), b"")) for stream in (1, 2)]
+                assert [end.stdout, end.stderr] == told_of, "an end says how much output came before it"
             assert told.running == {1, 2}
             for attempt in (1, 2):
                 await runner.forget(attempt)
             await it.until_clean()
+
+        self._run(tmp_path, body)
+
+    def test_many_at_once_each_with_its_own(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            kinds = {number: (Work.SUCCEEDS, Work.FAILS)[number % 2] for number in range(1, 9)}
+            await asyncio.gather(*(runner.start(it.work(number, kind)) for number, kind in kinds.items()))
+            for number, kind in kinds.items():
+                end = await told.end(number)
+                assert end.outcome == Outcome.EXITED
+                assert (end.code == 0) == (kind is Work.SUCCEEDS)
+                assert await it.runs(number) == 1
+                await runner.forget(number)
+            assert told.running == kinds.keys()
+            await it.until_clean()
+
+        self._run(tmp_path, body)
+
+    def test_output_is_whole_or_its_gap_is_marked(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            await runner.start(it.work(1, Work.WRITES))
+            assert (await told.end(1)).code == 0
+            text = told.text[1, it.prints]
+            if it.promises.output:
+                assert text == WHOLE
+            else:
+                assert WHOLE in text or GAP in text
+                assert WHOLE.splitlines()[-1] in text, "what is missing is not the end"
 
         self._run(tmp_path, body)
 
@@ -199,11 +244,12 @@ class RunnerContract:
                 it.fault(fault)
                 await self._start(runner, it.work(attempt, Work.SUCCEEDS))
                 end = await told.end(attempt)
-                if it.promises.exclusive or end.outcome == Outcome.EXITED:
+                if it.promises.exclusive or fault is Fault.BUSY or end.outcome == Outcome.EXITED:
                     assert (end.outcome, end.code) == (Outcome.EXITED, 0), fault
                     assert await it.runs(attempt) == 1, fault
                 else:  # nobody can tell, and that is what is told
                     assert end.outcome == Outcome.LOST, fault
+                    assert await it.runs(attempt) <= 1, fault
                 await runner.forget(attempt)
             await it.until_clean()
 
@@ -217,9 +263,26 @@ class RunnerContract:
             await told.until(lambda: 1 in told.running)
             await runner.stop(1, 1.0)
             await runner.stop(1, 1.0)
-            if not it.stops:
+            if not it.promises.interrupts:
+                await told.until(lambda: bool(told.reasons.get(1)))  # it says so
+                assert not told.ends
                 await it.let_go(1)
             assert (await told.end(1)).outcome == Outcome.KILLED
+            await runner.forget(1)
+            await it.until_clean()
+
+        self._run(tmp_path, body)
+
+    def test_work_that_is_stopped_before_it_is_known_to_run(self, tmp_path: Path) -> None:
+        async def body(it: RunnerWorld) -> None:
+            told = Told()
+            runner, _ = await it.begin(told)
+            await runner.start(it.work(1, Work.GOES_ON))
+            await runner.stop(1, 1.0)
+            if not it.promises.interrupts:
+                await it.let_go(1)
+            assert (await told.end(1)).outcome == Outcome.KILLED
+            assert await it.runs(1) <= 1
             await runner.forget(1)
             await it.until_clean()
 
@@ -255,6 +318,9 @@ class RunnerContract:
             if not runner.adopts:
                 assert found == []
                 await it.let_go(1)
+                await runner.start(it.work(3, Work.SUCCEEDS))
+                assert (await again.end(3)).code == 0
+                assert again.ends.keys() | again.running == {3}, "it knows nothing of what was lost"
                 return
             assert [(one.attempt, one.state) for one in sorted(found, key=lambda one: one.attempt)] == [(1, 1), (2, 2)]
             after = await again.end(2)
