@@ -15,7 +15,7 @@ A field may be added at the end of a struct with a default; nothing else may cha
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -30,6 +30,7 @@ __all__ = [
     "AgentMessage",
     "Bye",
     "Credential",
+    "Data",
     "Files",
     "Forget",
     "Heartbeat",
@@ -53,6 +54,13 @@ VERSION = 1
 OLDEST = 1  # the oldest version that this code still speaks
 KEPT_FILES = 1_000  # see Files
 
+
+if TYPE_CHECKING:
+    Data = bytes | memoryview
+else:
+    Data = memoryview
+"""What a program wrote: bytes when it is made here, and a view into the frame when it came in one, so that nothing is copied. Such a
+view keeps the whole frame in memory: who keeps it long, and little of it, takes `bytes` of it."""
 
 Name = Annotated[str, msgspec.Meta(max_length=1_024)]
 
@@ -140,7 +148,7 @@ class Output(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="out"):
     attempt: Count
     stream: int
     offset: Count
-    data: bytes
+    data: Data
 
 
 class OutputAck(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="out-ack"):

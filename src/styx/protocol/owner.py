@@ -11,7 +11,7 @@ import msgspec
 
 from styx.core.events import AttemptEnding, Count
 from styx.core.resources import Resources
-from styx.protocol.messages import Run, Secret, Spec
+from styx.protocol.messages import Data, Run, Secret, Spec
 
 __all__ = [
     "OWNER_VERSION",
@@ -60,7 +60,7 @@ class OwnerOutput(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="o
     attempt: int
     stream: int
     offset: int
-    data: bytes
+    data: Data
 
 
 class OwnerEnded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ended"):

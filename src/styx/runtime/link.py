@@ -21,6 +21,7 @@ from styx.runtime.transport import Transport
 __all__ = ["Link", "LinkSettings"]
 
 INTAKE_LIMIT = 64 << 20  # bytes of output put aside for one link; an agent's window is far smaller
+_PINS = 8  # times its own size in memory is the most that a view may keep; less of its frame is copied
 SEND_LIMIT = 30.0  # seconds for one frame; a peer that takes longer is gone, and its link is half open
 
 
@@ -86,7 +87,10 @@ class Link:
     def put_aside(self, message: Output) -> None:
         """Keep output for `intake`, so that whoever reads the link need not wait for the disk. Raises ProtocolError when
         the agent sends more than any window allows."""
-        self._intake_size += len(message.data)
+        data = message.data
+        if isinstance(data, memoryview) and _PINS * len(data) < memoryview(data.obj).nbytes:
+            message = Output(message.attempt, message.stream, message.offset, bytes(data))
+        self._intake_size += len(data)
         if self._intake_size > INTAKE_LIMIT:
             raise ProtocolError("the agent sends output without waiting for its acknowledgement")
         self._intake.append(message)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from styx.errors import NotFound, StoreError, StoreFull, SyncFailed
+from styx.protocol.messages import Data
 
 __all__ = [
     "Reader",
@@ -38,7 +39,7 @@ _sync = getattr(os, "fdatasync", os.fsync)
 class Writer(Protocol):
     """See SegmentWriter."""
 
-    def write(self, buffers: Sequence[bytes]) -> tuple[int, int]: ...
+    def write(self, buffers: Sequence[Data]) -> tuple[int, int]: ...
 
     def end(self) -> int: ...
 
@@ -137,7 +138,7 @@ class SegmentWriter:
         self._position = 0
         self.number = 0  # of the segment being written; 0: none yet
 
-    def write(self, buffers: Sequence[bytes]) -> tuple[int, int]:
+    def write(self, buffers: Sequence[Data]) -> tuple[int, int]:
         """Put the buffers on disk, one behind the other, and return (segment, position) of the first byte once all of
         it is synced. Raises StoreFull (nothing is kept; call again with the same) and SyncFailed."""
         if self._file < 0 or self._position >= self._roll:
@@ -187,9 +188,9 @@ class SegmentWriter:
         self._next += 1
         self._position = 0
 
-    def _put(self, buffers: Sequence[bytes], position: int) -> int:
+    def _put(self, buffers: Sequence[Data], position: int) -> int:
         for first in range(0, len(buffers), _MOST_BUFFERS):
-            part: list[bytes | memoryview] = list(buffers[first : first + _MOST_BUFFERS])
+            part = list(buffers[first : first + _MOST_BUFFERS])
             while part:
                 written = os.pwritev(self._file, part, position)
                 position += written

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from styx.aiokit import Backoff
 from styx.errors import ProtocolError, StoreError, StoreFull
+from styx.protocol.messages import Data
 from styx.runtime.output.follow import Cursor, Piece
 from styx.runtime.output.segments import SegmentFolder, Segments
 from styx.runtime.output.streams import Stream, Streams
@@ -24,7 +25,7 @@ __all__ = ["OutputStore"]
 
 _PIECE = 256 << 10  # bytes handed to a reader at a time
 
-_Chunk = tuple[Stream, int, bytes]  # (stream, offset, data)
+_Chunk = tuple[Stream, int, Data]  # (stream, offset, data)
 
 
 class OutputStore:
@@ -102,7 +103,7 @@ class OutputStore:
             self._release()
             raise
 
-    async def write(self, attempt: int, stream: int, offset: int, data: bytes, *, gap: bool = False) -> int:
+    async def write(self, attempt: int, stream: int, offset: int, data: Data, *, gap: bool = False) -> int:
         """Take in bytes of a stream (1: stdout, 2: stderr), and say up to where that stream is committed. A caller that sent
         what was committed already acknowledges it again from that answer.
 
@@ -261,7 +262,7 @@ class OutputStore:
     async def _write_batch(self) -> None:
         """Write all that has gathered, and make rows of it; pieces of one stream that lie together become one row."""
         chunks, self._queue = self._queue, []
-        groups: dict[Stream, list[tuple[int, bytes]]] = {}
+        groups: dict[Stream, list[tuple[int, Data]]] = {}
         for stream, offset, data in chunks:
             groups.setdefault(stream, []).append((offset, data))
         buffers = [data for pieces in groups.values() for _, data in pieces]
@@ -283,7 +284,7 @@ class OutputStore:
         self._release()
         self.synced()
 
-    def _row(self, stream: Stream, pieces: list[tuple[int, bytes]], segment: int, position: int) -> int:
+    def _row(self, stream: Stream, pieces: list[tuple[int, Data]], segment: int, position: int) -> int:
         """Make rows of what was written from `position` for one stream; returns the position behind it."""
         begin = end = pieces[0][0]
         for offset, data in pieces:

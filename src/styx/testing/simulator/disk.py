@@ -14,6 +14,7 @@ import msgspec
 
 from styx.core.records import Record
 from styx.errors import NotFound, StoreFull
+from styx.protocol.messages import Data
 from styx.store.base import Batch, Opened, ReportMark
 from styx.store.memory import MemoryStore
 from styx.store.memory.rebuild import live
@@ -100,7 +101,7 @@ class Segments:
     def size(self) -> int:
         return sum(map(len, self.content.values()))
 
-    def write(self, number: int, buffers: Sequence[bytes]) -> int:
+    def write(self, number: int, buffers: Sequence[Data]) -> int:
         """Append; returns the position of the first byte."""
         _alive()
         if self._disk.full:
@@ -118,7 +119,7 @@ class _Writer:
         self._number = first
         self._roll = roll
 
-    def write(self, buffers: Sequence[bytes]) -> tuple[int, int]:
+    def write(self, buffers: Sequence[Data]) -> tuple[int, int]:
         if len(self._segments.content.get(self._number, b"")) >= self._roll:
             self._number += 1
         return self._number, self._segments.write(self._number, buffers)
