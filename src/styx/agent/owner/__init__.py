@@ -10,6 +10,7 @@ it does. So it is kept too small to need an upgrade: the standard library and ms
     workshop    what a program has for its own: environment, rooms (folders), devices, results, masking of secrets
     spawn       one program: limits, pipes, posix_spawn
     pipes       reading what programs write, with back-pressure; spool keeps it until it is released
+    flow        whether a program waits a moment for the agent, or writes ahead of it onto the disk; chunks, a queue of bytes uncopied
     undertaker  ending process trees so that nothing is left; proc reads /proc, mark says whose a process is
     outlet      what the agent is owed and has not been sent on this connection; link is the socket, frames the framing
     launcher    used by the agent: starts an owner for a folder, or finds the one that holds it

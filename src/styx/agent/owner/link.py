@@ -6,6 +6,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from styx.agent.owner import frames
 from styx.protocol.owner import AgentToOwner, OwnerToAgent
@@ -13,6 +14,8 @@ from styx.protocol.owner import AgentToOwner, OwnerToAgent
 __all__ = ["Link", "peer"]
 
 _READ = 256 << 10
+_PIECES = 256  # to a call; Linux takes 1,024
+_SMALL = 16 << 10  # a frame that is no longer is sent in one piece
 _READS = 16  # of a turn, so that a busy agent does not keep us from the programs
 
 
@@ -35,7 +38,7 @@ class Link:
         self.queued = 0  # bytes that wait to go out
         self.watched = 1  # the epoll events it is registered for: EPOLLIN at first
         self._frames = frames.from_agent()
-        self._out: deque[memoryview] = deque()
+        self._out: deque[bytes | memoryview] = deque()
 
     def receive(self) -> tuple[list[AgentToOwner], bool]:
         """What has come, and whether the connection goes on. Raises ProtocolError on bytes that are no frame."""
@@ -57,25 +60,38 @@ class Link:
     def send(self, messages: Sequence[OwnerToAgent]) -> bool:
         """Queue a frame and send what the socket takes. False when the connection is over."""
         frame = frames.encode(messages)
-        self._out.append(memoryview(frame))
+        self._out.append(frame)
         self.queued += len(frame)
+        return self.flush()
+
+    def send_gathered(self, frame: frames.Gathered) -> bool:
+        """As `send`, of a frame that lies in pieces."""
+        parts, length = frame.parts()
+        if length <= _SMALL:
+            self._out.append(b"".join(parts))
+        else:
+            self._out += parts
+        self.queued += length
         return self.flush()
 
     def flush(self) -> bool:
         """Send what the socket takes. False when the connection is over."""
-        while self._out:
-            first = self._out[0]
+        out = self._out
+        while out:
             try:
-                sent = self.socket.send(first)
+                sent = self.socket.send(out[0]) if len(out) == 1 else self.socket.sendmsg(list(islice(out, _PIECES)))
             except BlockingIOError:
                 return True
             except OSError:
                 return False
             self.queued -= sent
-            if sent == len(first):
-                self._out.popleft()
-            else:
-                self._out[0] = first[sent:]
+            while sent:
+                size = len(out[0])
+                if sent < size:
+                    out[0] = memoryview(out[0])[sent:]
+                    break
+                out.popleft()
+                sent -= size
         return True
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """Reading what programs write: each ready pipe once a turn, so that a loud program does not silence the others.
 
 Pipes are armed for one event at a time (EPOLLONESHOT). A pipe is armed again at once after a pause, so that a single line is
-passed on without delay; one that keeps delivering little is armed 2 ms later, so that its writes gather in the pipe; and
-one whose attempt has used up memory and disk is armed when some of that is released, which makes the program wait.
+passed on without delay; one that keeps delivering little is armed 2 ms later, so that its writes gather in the pipe; one
+whose output has piled up while the agent takes it fast is armed when some is gone (`flow`); and one whose attempt has used up memory
+and disk is armed when some of that is released. Both make the program wait.
 
 What belongs to an attempt with secrets goes through its masks first (`masking`); what these hold back is shown after a pause.
 """
@@ -13,6 +14,7 @@ import os
 import select
 
 from styx.agent.owner.attempt import Attempt, clock
+from styx.agent.owner.flow import Flow
 from styx.agent.owner.masking import Masker
 
 __all__ = ["CHUNK", "Pipes"]
@@ -29,7 +31,7 @@ _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 class Pipes:
     """All pipes of one owner, on its epoll."""
 
-    __slots__ = ("_epoll", "_held", "_last", "_later", "_stalled", "by_fd")
+    __slots__ = ("_epoll", "_flow", "_held", "_last", "_later", "_stalled", "_waiting", "by_fd")
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
@@ -37,6 +39,8 @@ class Pipes:
         self._last: dict[int, int] = {}  # when a pipe last delivered
         self._later: dict[int, int] = {}  # armed again when this time has come, in order of time
         self._stalled: dict[int, None] = {}
+        self._waiting: dict[int, None] = {}  # for the agent to take some of what has piled up
+        self._flow = Flow()
         self._held: dict[int, int] = {}  # pipes whose masks hold bytes back, and until when, in order of time
 
     def watch(self, attempt: Attempt) -> None:
@@ -55,12 +59,17 @@ class Pipes:
             return attempt
         if attempt.spool.full:
             self._stalled[fd] = None
+        elif size > 0 and attempt.spool.piled_up(index) and self._worth_waiting(now):
+            self._waiting[fd] = None
         elif size < 0 or size >= _LITTLE or now - self._last.get(fd, 0) > _CHATTY:
             self._epoll.modify(fd, _ARMED)
         else:
             self._later[fd] = now + _CHATTY
         self._last[fd] = now
         return attempt if size > 0 else None
+
+    def _worth_waiting(self, now: int) -> bool:
+        return self._flow.good(now) if self._waiting else self._flow.begin(now)
 
     def drain(self, attempt: Attempt) -> bool:
         """Read what its pipes hold now, because its program is gone. True when both came to their ends; a pipe that did
@@ -108,6 +117,7 @@ class Pipes:
         self._last.pop(fd, None)
         self._later.pop(fd, None)
         self._stalled.pop(fd, None)
+        self._waiting.pop(fd, None)
         os.close(fd)  # which takes it out of epoll too: nobody else holds this end
 
     def close(self, attempt: Attempt) -> None:
@@ -116,8 +126,22 @@ class Pipes:
             if attempt.fds[index] >= 0:
                 self._close(attempt, index)
 
-    def released(self, attempt: Attempt) -> None:
-        """Some of its output was let go of: read on."""
+    def released(self, attempt: Attempt, landed: int) -> None:
+        """Some of its output was let go of, `landed` bytes of it by this agent: read on."""
+        if landed:
+            self._flow.took(landed, clock())
+        self.moved(attempt)
+        self._unstall(attempt)
+
+    def moved(self, attempt: Attempt) -> None:
+        """Some of its output was sent, or let go of."""
+        if self._waiting:
+            for index, fd in enumerate(attempt.fds):
+                if fd in self._waiting and not attempt.spool.piled_up(index):
+                    del self._waiting[fd]
+                    self._epoll.modify(fd, _ARMED)
+
+    def _unstall(self, attempt: Attempt) -> None:
         if self._stalled and not attempt.spool.full:
             for fd in attempt.fds:
                 if fd in self._stalled:
@@ -137,7 +161,11 @@ class Pipes:
             if self._is_stuck(fd) and now - self._last.get(fd, 0) > _RETRY:
                 self._last[fd] = now
                 attempt.spool.streams[index].settle()
-                self.released(attempt)
+                self._unstall(attempt)
+        if self._waiting and now >= self._flow.deadline and not self._flow.good(now):
+            for fd in self._waiting:
+                self._epoll.modify(fd, _ARMED)
+            self._waiting.clear()
         shown: list[Attempt] = []
         while self._held:
             fd, due = next(iter(self._held.items()))
@@ -152,6 +180,8 @@ class Pipes:
     def wake_at(self) -> int | None:
         """When `tick` has something to do."""
         times = [next(iter(times.values())) for times in (self._later, self._held) if times]
+        if self._waiting:
+            times.append(self._flow.deadline)
         if not self._later:
             times += [self._last.get(fd, 0) + _RETRY for fd in self._stalled if self._is_stuck(fd)]
         return min(times, default=None)

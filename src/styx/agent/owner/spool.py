@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
+
+from styx.agent.owner.chunks import Chunks
 
 __all__ = ["Budget", "Spool", "Stream"]
 
@@ -17,6 +20,8 @@ SEGMENT = 16 << 20
 PER_ATTEMPT_MEMORY = 1 << 20
 PER_ATTEMPT_DISK = 1 << 30
 ALL_MEMORY = 64 << 20
+_PILE = 256 << 10  # bytes not sent; with what is on its way, a stream never runs dry
+_SPARE = 192 << 10  # of the memory of an attempt: what its pipes may hold when it exits goes there
 
 
 class Budget:
@@ -55,7 +60,7 @@ class Stream:
     def __init__(self, spool: Spool, stem: str) -> None:
         self._spool = spool
         self._stem = stem
-        self._head = bytearray()
+        self._head = Chunks()
         self._segments: list[_Segment] = []
         self._file = -1  # open for writing: the last segment
         self._written = 0  # what is in `head` and the segments ends here
@@ -71,7 +76,7 @@ class Stream:
     def append(self, data: bytes) -> None:
         spool = self._spool
         if not self._segments and not self._late and spool.take(len(data)):
-            self._head += data
+            self._head.append(data, self.total - self.sent)
             self._written += len(data)
         else:
             self._late += data
@@ -97,6 +102,11 @@ class Stream:
         return True
 
     @property
+    def piled_up(self) -> bool:
+        """So much was not sent yet, or is on the disk, that what comes could as well wait in the pipe."""
+        return self.total - self.sent >= _PILE or bool(self._segments)
+
+    @property
     def stuck(self) -> bool:
         return bool(self._late)
 
@@ -113,21 +123,21 @@ class Stream:
         self._segments.append(segment)
         return segment
 
-    def read(self, offset: int, limit: int) -> bytes:
-        """Up to `limit` bytes of what is kept from `offset` on; less at the border of two places, none at the end. Raises
-        OSError when the disk does not give back what it took."""
+    def read(self, offset: int, limit: int) -> Sequence[bytes | memoryview]:
+        """Up to `limit` bytes of what is kept from `offset` on, in pieces; less at the border of two places, none at the end.
+        Raises OSError when the disk does not give back what it took."""
         start = offset - self.released
-        if start < len(self._head):
-            return bytes(memoryview(self._head)[start : start + limit])
+        if start < self._head.size:
+            return self._head.parts(start, limit)
         for segment in self._segments:
             if segment.start <= offset < segment.end:
                 file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    return os.pread(file, min(limit, segment.end - offset), offset - segment.start)
+                    return [os.pread(file, min(limit, segment.end - offset), offset - segment.start)]
                 finally:
                     os.close(file)
         start = offset - self._written
-        return bytes(memoryview(self._late)[start : start + limit]) if start >= 0 else b""
+        return [bytes(memoryview(self._late)[start : start + limit])] if start >= 0 else []
 
     def release(self, offset: int) -> int:
         """The server has it up to `offset`. Returns how many bytes sent on this connection that lets go of."""
@@ -135,9 +145,9 @@ class Stream:
         if offset <= self.released:
             return 0
         landed = max(0, min(offset, self.sent) - self.released)
-        head = min(len(self._head), offset - self.released)
+        head = min(self._head.size, offset - self.released)
         if head:
-            del self._head[:head]
+            self._head.drop(head)
             self._spool.give(head)
         while self._segments and self._segments[0].end <= offset:
             self._drop(self._segments.pop(0))
@@ -175,6 +185,11 @@ class Spool:
     @property
     def full(self) -> bool:
         return self.on_disk >= self.budget.per_attempt_disk or self.streams[0].stuck or self.streams[1].stuck
+
+    def piled_up(self, index: int) -> bool:
+        """Whether the pipe of this stream could wait for what is owed of it to be taken: it waits for nothing else."""
+        stream, limit = self.streams[index], self.budget.per_attempt_memory
+        return stream.piled_up or (stream.held > 0 and self.memory > limit - min(_SPARE, limit // 4))
 
     @property
     def owed(self) -> bool:

@@ -244,7 +244,7 @@ class Supervisor:
         """One of its streams is on a disk up to `offset`."""
         landed = attempt.spool.streams[stream].release(offset)
         self._outlet.released(attempt, landed)
-        self._pipes.released(attempt)
+        self._pipes.released(attempt, landed)
         if attempt.settled and attempt.reading:
             self._read_out(attempt)
         self._let_go_if_done(attempt)
