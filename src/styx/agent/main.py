@@ -30,6 +30,7 @@ from styx.agent.preemption import METADATA_URL, Notice, watch
 from styx.agent.probe import boot_id, capacity, host_id, vitals
 from styx.agent.runner import AgentRunner
 from styx.agent.session import Profile, Session
+from styx.aiokit.heap import keep
 from styx.config.dumps import no_core_dumps
 from styx.config.tls import trusting
 from styx.errors import SpecError, StyxError
@@ -37,6 +38,8 @@ from styx.errors import SpecError, StyxError
 __all__ = ["main"]
 
 REMIND = 30.0  # seconds between two lines about what a draining agent waits for
+
+_KEPT = 4 << 20  # bytes; twice as much holds the window of output and the frames under way
 
 log = logging.getLogger("styx.agent")
 
@@ -47,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = read(argv, os.environ, release())
         _log_to_stderr(options.log_level)
         no_core_dumps()
+        keep(_KEPT)
         mine = claim(options.home, options.agent)
         try:
             return _loop(_run(options, mine))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from styx.agent.inlet import Inlet
 from styx.agent.nowork import NoWorkOwner
 from styx.agent.owner import launch
 from styx.agent.owner.address import connect
-from styx.agent.owner.frames import encode, from_owner
+from styx.agent.owner.frames import encode
 from styx.agent.ports import OpenOwner, OwnerPort
 from styx.errors import ProtocolError
 from styx.protocol.owner import AgentToOwner, OwnerToAgent
@@ -19,48 +19,37 @@ from styx.protocol.owner import AgentToOwner, OwnerToAgent
 __all__ = ["OwnerSocket", "open_owner", "owner_opener"]
 
 TIED = 30.0  # seconds to wait for a tied owner to have ended its programs
-_READ = 256 << 10
 
 
 class OwnerSocket:
     """An OwnerPort over the unix socket. `process` is a pidfd of an owner that is tied to this connection, or -1."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, process: int = -1) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, inlet: Inlet, process: int = -1) -> None:
+        self._inlet = inlet
         self._process = process
-        self._frames = from_owner()
 
     async def send(self, messages: list[AgentToOwner], /) -> None:
-        self._write(messages)
-        await self._writer.drain()
+        await self._inlet.write(_frames(messages))
 
     async def recv(self) -> list[OwnerToAgent]:
-        while True:
-            data = await self._reader.read(_READ)
-            if not data:
-                raise ConnectionResetError("the owner process closed the connection")
-            messages = self._frames.feed(data)
-            if messages:
-                return messages
+        return await self._inlet.messages()
 
     async def close(self) -> None:
-        self._writer.close()
-        with suppress(ConnectionError):  # it was gone already
-            await self._writer.wait_closed()
+        await self._inlet.close()
         if self._process >= 0:
             await _ended(self._process)
             self._process = -1
 
-    def _write(self, messages: Sequence[AgentToOwner]) -> None:
-        try:
-            self._writer.write(encode(messages))
-        except ProtocolError:  # too long for one frame
-            if len(messages) == 1:
-                raise
-            middle = len(messages) // 2
-            self._write(messages[:middle])
-            self._write(messages[middle:])
+
+def _frames(messages: Sequence[AgentToOwner]) -> list[bytes]:
+    """The messages as frames that are not too long."""
+    try:
+        return [encode(messages)]
+    except ProtocolError:
+        if len(messages) == 1:
+            raise
+        middle = len(messages) // 2
+        return _frames(messages[:middle]) + _frames(messages[middle:])
 
 
 async def open_owner(folder: str | os.PathLike[str], *, tied: bool = False) -> OwnerSocket:
@@ -69,12 +58,13 @@ async def open_owner(folder: str | os.PathLike[str], *, tied: bool = False) -> O
     pid = await asyncio.to_thread(launch, os.fspath(folder), tied=tied)
     process = os.pidfd_open(pid) if tied else -1
     try:
-        reader, writer = await asyncio.open_unix_connection(sock=connect(os.fspath(folder)))
+        socket = connect(os.fspath(folder))
+        _, inlet = await asyncio.get_running_loop().create_unix_connection(Inlet, sock=socket)
     except OSError:
         if process >= 0:
             os.close(process)
         raise
-    return OwnerSocket(reader, writer, process)
+    return OwnerSocket(inlet, process)
 
 
 async def _ended(process: int) -> None:
