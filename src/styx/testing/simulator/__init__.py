@@ -5,7 +5,7 @@
 
 `python -m styx.testing.simulator SEED` replays a seed, prints what happened if something did not hold, and looks for a shorter way
 to the same; `--seeds N --jobs K` runs many. To change what may happen, add an item kind in `plan` and its act in `play`; to change
-what must hold, look in `ledger` (what is durable, what programs did) and in `play` (after each step, at the end).
+what must hold, look in `ledger` (what is durable), in `running` (what programs did) and in `play` (after each step, at the end).
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from styx.core.states import NodeState, TaskState
 from styx.core.world import World
 from styx.protocol.codec import decode_server
 from styx.protocol.messages import Ack, Forget, OutputAck, Start, Welcome
+from styx.testing.simulator.books import Books
 from styx.testing.simulator.disk import Disk
-from styx.testing.simulator.ledger import Ledger
 
 __all__ = ["durable_first", "lost_alone", "nobody_waits_for_nothing", "same"]
 
@@ -58,13 +58,13 @@ def nobody_waits_for_nothing(engine: Engine, wrong: Wrong) -> None:
                         wrong(f"{task.spec.name} of job {job.serial} waits, and {node.name} has room for it")
 
 
-def durable_first(machine: str, frame: bytes, disk: Disk, ledger: Ledger, wrong: Wrong) -> None:
+def durable_first(machine: str, frame: bytes, disk: Disk, books: Books, wrong: Wrong) -> None:
     """The server says something: what it says must be durable."""
     for message in decode_server(frame):
         kind = type(message)
         if kind is Start:
             for run in message.runs:  # type: ignore[union-attr]
-                if run.attempt not in ledger.attempts:
+                if run.attempt not in books.attempts:
                     wrong(f"attempt {run.attempt} is sent to {machine} before it is durable")
         elif kind is Ack or kind is Welcome:
             number = message.number if isinstance(message, Ack) else message.acked  # type: ignore[union-attr]
@@ -72,15 +72,15 @@ def durable_first(machine: str, frame: bytes, disk: Disk, ledger: Ledger, wrong:
             if number and (mark is None or mark.number < number):
                 wrong(f"report {number} of {machine} is acknowledged, on disk is {mark}")
         elif kind is OutputAck:
-            entry = ledger.attempts.get(message.attempt)  # type: ignore[union-attr]
-            if entry is not None and ledger.machines[entry.record.node] == machine:
+            entry = books.attempts.get(message.attempt)  # type: ignore[union-attr]
+            if entry is not None and books.machines[entry.record.node] == machine:
                 there = disk.committed_output(message.attempt, message.stream)  # type: ignore[union-attr]
                 if message.offset > there:  # type: ignore[union-attr]
                     wrong(f"output of attempt {entry.record.attempt} is acknowledged too far: {message}, {there}")
         elif kind is Forget:
             for attempt in message.attempts:  # type: ignore[union-attr]
-                entry = ledger.attempts.get(attempt)
-                if entry is not None and entry.ended is None and ledger.machines[entry.record.node] == machine:
+                entry = books.attempts.get(attempt)
+                if entry is not None and entry.ended is None and books.machines[entry.record.node] == machine:
                     wrong(f"{machine} is to forget attempt {attempt}, whose end is not durable")
 
 

@@ -1,7 +1,6 @@
-"""The books that a run is judged by: what is durable, what programs did, and what follows from both.
+"""What is durable: an account of every element, from the records that are on disk alone, by rules written down anew here.
 
-The ledger keeps its own account of every element from the durable records alone, by rules written down anew here, and sees
-programs start and end where they really run. Whatever does not add up is told to `wrong`.
+Whatever does not add up is told to `wrong`.
 """
 
 from __future__ import annotations
@@ -26,86 +25,27 @@ from styx.core.records import (
     SpansReset,
     TasksStaged,
 )
-from styx.core.resources import Resources
-from styx.core.spec import TaskSpec, When
+from styx.core.spec import When
 from styx.core.states import JobState, Outcome, TaskState
-from styx.testing.simulator.program import Program, Witness
+from styx.testing.simulator.books import Books, Element, Entry, Job, Task
 
-__all__ = ["Entry", "Ledger"]
-
-Element = tuple[int, int, int]
+__all__ = ["Ledger"]
 
 
-class _Task:
-    def __init__(self, spec: TaskSpec, needs: tuple[int, ...]) -> None:
-        self.spec = spec
-        self.needs = needs
-        self.ended: dict[int, TaskState] = {}  # by element
-        self.numbers: dict[int, int] = {}
-        self.spent: dict[int, int] = {}
-        self.lost: dict[int, int] = {}
-        self.results: dict[int, bytes] = {}
-
-    @property
-    def open(self) -> bool:
-        return len(self.ended) < self.spec.size
-
-    @property
-    def satisfies(self) -> bool:
-        """Whether those that want success may start."""
-        good = {TaskState.SUCCEEDED, TaskState.FAILED} if self.spec.allow_failure else {TaskState.SUCCEEDED}
-        return not self.open and all(state in good for state in self.ended.values())
-
-
-class _Job:
-    def __init__(self) -> None:
-        self.tasks: list[_Task] = []
-        self.accepted = False
-        self.cancelling = False
-        self.state: JobState | None = None  # once it has ended
-
-
-class Entry:
-    """An attempt in the books."""
-
-    def __init__(self, record: AttemptAssigned, spec: TaskSpec) -> None:
-        self.record = record
-        self.spec = spec
-        self.started = False
-        self.cancelling = False
-        self.ended: AttemptEnded | None = None
-
-    @property
-    def element(self) -> Element:
-        return self.record.job, self.record.task, self.record.index
-
-
-class Ledger(Witness):
-    """`files` gives what lies in a $STYX_RESULTS folder of a machine, `capacity` what a machine has, `cut_off` whether its agent
-    knows that its lease is over. `linked` hears of a machine that is back, and of what runs there and is nobody's by now."""
+class Ledger:
+    """`linked` hears of a machine that is back, and of what runs there and is nobody's by now."""
 
     def __init__(
         self,
+        books: Books,
         wrong: Callable[[str], None],
         note: Callable[..., None],
-        files: Callable[[str, str], dict[str, bytes]],
-        capacity: Callable[[str], Resources],
-        cut_off: Callable[[str], bool],
         linked: Callable[[str, list[int]], None],
     ) -> None:
+        self._books = books
         self._wrong = wrong
         self._note = note
-        self._files = files
-        self._capacity = capacity
-        self._cut_off = cut_off
         self._on_linked = linked
-        self.jobs: dict[int, _Job] = {}
-        self.keys: dict[str, int] = {}
-        self.attempts: dict[int, Entry] = {}
-        self.live: dict[Element, int] = {}
-        self.machines: dict[int, str] = {}  # by node
-        self.programs: dict[int, Program] = {}  # all that ever started
-        self.running: dict[int, str] = {}  # attempt -> machine
         self._handlers: dict[type, Callable[[Any], None]] = {
             TasksStaged: self._staged,
             JobUnstagedRecord: self._unstaged,
@@ -133,40 +73,42 @@ class Ledger(Witness):
     # -- jobs -------------------------------------------------------------------------------------------------------
 
     def _staged(self, record: TasksStaged) -> None:
-        job = self.jobs.setdefault(record.job, _Job())
-        job.tasks += [_Task(spec, needs) for spec, needs in zip(record.tasks, record.needs, strict=True)]
+        job = self._books.jobs.setdefault(record.job, Job())
+        job.tasks += [Task(spec, needs) for spec, needs in zip(record.tasks, record.needs, strict=True)]
 
     def _unstaged(self, record: JobUnstagedRecord) -> None:
-        job = self.jobs.pop(record.job, None)
+        job = self._books.jobs.pop(record.job, None)
         if job is not None and job.accepted:
             self._wrong(f"job {record.job} was dropped after it had been accepted")
 
     def _accepted(self, record: JobAccepted) -> None:
         self._note("job %d (%s) is accepted", record.job, record.spec.name)
-        job = self.jobs[record.job]
+        job = self._books.jobs[record.job]
         if job.accepted:
             self._wrong(f"job {record.job} was accepted twice")
         if len(job.tasks) != record.tasks:
             self._wrong(f"job {record.job} was accepted with {record.tasks} tasks, {len(job.tasks)} were staged")
         job.accepted = True
         if record.key:
-            if record.key in self.keys:
-                self._wrong(f"jobs {self.keys[record.key]} and {record.job} came with the same key {record.key!r}")
-            self.keys[record.key] = record.job
+            if record.key in self._books.keys:
+                self._wrong(
+                    f"jobs {self._books.keys[record.key]} and {record.job} came with the same key {record.key!r}"
+                )
+            self._books.keys[record.key] = record.job
 
     def _cancelling(self, record: JobCancelling) -> None:
         self._note("job %d is being cancelled: %s", record.job, record.reason)
-        self.jobs[record.job].cancelling = True
+        self._books.jobs[record.job].cancelling = True
 
     def _revived(self, record: JobRevived) -> None:
-        job = self.jobs[record.job]
+        job = self._books.jobs[record.job]
         if job.state is None:
             self._wrong(f"job {record.job} was revived, but it had not ended")
         job.state, job.cancelling = None, False
 
     def _job_ended(self, record: JobEnded) -> None:
         self._note("job %d has ended: %s", record.job, record.state)
-        job = self.jobs[record.job]
+        job = self._books.jobs[record.job]
         if job.state is not None:
             self._wrong(f"job {record.job} ended twice")
         job.state = record.state
@@ -185,7 +127,7 @@ class Ledger(Witness):
     # -- elements ---------------------------------------------------------------------------------------------------
 
     def _assigned(self, record: AttemptAssigned) -> None:
-        job = self.jobs[record.job]
+        job = self._books.jobs[record.job]
         task = job.tasks[record.task]
         element = record.job, record.task, record.index
         name = f"attempt {record.attempt} of {element}"
@@ -193,10 +135,10 @@ class Ledger(Witness):
             self._wrong(f"{name} was given out, its job is not live")
         if job.cancelling:
             self._wrong(f"{name} was given out after its job was cancelled")
-        if record.attempt in self.attempts:
+        if record.attempt in self._books.attempts:
             self._wrong(f"{name}: the number was given out before")
-        if element in self.live:
-            self._wrong(f"{name} was given out while attempt {self.live[element]} is under way")
+        if element in self._books.live:
+            self._wrong(f"{name} was given out while attempt {self._books.live[element]} is under way")
         if record.index in task.ended:
             self._wrong(f"{name} was given out, but the element is {task.ended[record.index].name}")
         for need in task.needs:
@@ -206,21 +148,21 @@ class Ledger(Witness):
         if record.number != task.numbers.get(record.index, 0) + 1:
             self._wrong(f"{name} has number {record.number} after {task.numbers.get(record.index, 0)}")
         task.numbers[record.index] = record.number
-        self.attempts[record.attempt] = Entry(record, task.spec)
-        self.live[element] = record.attempt
+        self._books.attempts[record.attempt] = Entry(record, task.spec)
+        self._books.live[element] = record.attempt
 
     def _started(self, record: AttemptStarted) -> None:
-        entry = self.attempts[record.attempt]
+        entry = self._books.attempts[record.attempt]
         if entry.ended is not None:
             self._wrong(f"attempt {record.attempt} is said to have started after its end")
-        if record.attempt not in self.programs:
+        if record.attempt not in self._books.programs:
             self._wrong(f"attempt {record.attempt} is said to have started, but nothing of it ever ran")
 
     def _attempt_cancelling(self, record: AttemptCancelling) -> None:
-        self.attempts[record.attempt].cancelling = True
+        self._books.attempts[record.attempt].cancelling = True
 
     def _ended(self, record: AttemptEnded) -> None:
-        entry = self.attempts.get(record.attempt)
+        entry = self._books.attempts.get(record.attempt)
         name = f"attempt {record.attempt} of {record.job, record.task, record.index}"
         if entry is None:
             self._wrong(f"{name} ended and was never given out")
@@ -229,8 +171,8 @@ class Ledger(Witness):
         if entry.ended is not None:
             self._wrong(f"{name} has two ends: {entry.ended} and {record}")
         entry.ended = record
-        self.live.pop(entry.element, None)
-        task = self.jobs[record.job].tasks[record.task]
+        self._books.live.pop(entry.element, None)
+        task = self._books.jobs[record.job].tasks[record.task]
         if entry.cancelling and record.state != TaskState.CANCELLED:
             self._wrong(f"{name} was cancelled and became {record.state.name}")
         if record.outcome != Outcome.LOST:
@@ -245,9 +187,11 @@ class Ledger(Witness):
 
     def _compare(self, record: AttemptEnded, name: str) -> None:
         """An end that was reported is one that happened."""
-        program = self.programs.get(record.attempt)
-        if record.attempt in self.running:
-            self._wrong(f"{name} is {record.outcome.name} in the books and runs on {self.running[record.attempt]}")
+        program = self._books.programs.get(record.attempt)
+        if record.attempt in self._books.running:
+            self._wrong(
+                f"{name} is {record.outcome.name} in the books and runs on {self._books.running[record.attempt]}"
+            )
         elif record.outcome in {Outcome.EXITED, Outcome.TIMED_OUT}:
             if program is None:
                 self._wrong(f"{name} is {record.outcome.name}, but nothing of it ever ran")
@@ -259,7 +203,7 @@ class Ledger(Witness):
         elif record.outcome == Outcome.REJECTED and program is not None:
             self._wrong(f"{name} is REJECTED, but it ran")
 
-    def _count(self, record: AttemptEnded, task: _Task, name: str) -> None:
+    def _count(self, record: AttemptEnded, task: Task, name: str) -> None:
         spec, index = task.spec, record.index
         if record.state == TaskState.SUCCEEDED and (record.outcome, record.code) != (Outcome.EXITED, 0):
             self._wrong(f"{name} succeeded as {record.outcome.name} {record.code}")
@@ -278,7 +222,7 @@ class Ledger(Witness):
             if failed_for_good and task.spent.get(index, 0) < spec.retries:
                 self._wrong(f"{name} failed with retries left")
 
-    def _close(self, task: _Task, index: int, state: TaskState, name: str) -> None:
+    def _close(self, task: Task, index: int, state: TaskState, name: str) -> None:
         if index in task.ended:
             self._wrong(f"{name} became {state.name} after it was {task.ended[index].name}")
         task.ended[index] = state
@@ -287,90 +231,31 @@ class Ledger(Witness):
         return [(job, task, index) for task, first, count in spans for index in range(first, first + count)]
 
     def _spans_ended(self, record: SpansEnded) -> None:
-        job = self.jobs[record.job]
+        job = self._books.jobs[record.job]
         for element in self._elements(record.job, record.spans):
             task = job.tasks[element[1]]
-            if element in self.live:
-                self._wrong(f"{element} became {record.state.name} while attempt {self.live[element]} is under way")
+            if element in self._books.live:
+                self._wrong(
+                    f"{element} became {record.state.name} while attempt {self._books.live[element]} is under way"
+                )
             if record.state == TaskState.SKIPPED and all(job.tasks[need].satisfies for need in task.needs):
                 self._wrong(f"{element} was skipped although all it needs succeeded")
             self._close(task, element[2], record.state, str(element))
 
     def _spans_reset(self, record: SpansReset) -> None:
         for _, ordinal, index in self._elements(record.job, record.spans):
-            task = self.jobs[record.job].tasks[ordinal]
+            task = self._books.jobs[record.job].tasks[ordinal]
             if task.ended.pop(index, None) is None:
                 self._wrong(f"{record.job, ordinal, index} was reset and had not ended")
             task.spent.pop(index, None)
             task.lost.pop(index, None)
 
     def _linked(self, record: NodeLinked) -> None:
-        name = self.machines[record.node] = record.name
-        stale = [attempt for attempt, where in self.running.items() if where == name and self._over(attempt)]
+        name = self._books.machines[record.node] = record.name
+        stale = [attempt for attempt, where in self._books.running.items() if where == name and self._over(attempt)]
         if stale:
             self._on_linked(name, stale)
 
     def _over(self, attempt: int) -> bool:
-        entry = self.attempts.get(attempt)
+        entry = self._books.attempts.get(attempt)
         return entry is None or entry.ended is not None
-
-    # -- programs ---------------------------------------------------------------------------------------------------
-
-    def started(self, program: Program, machine: str) -> None:
-        attempt = program.attempt
-        self._note("%s starts attempt %d", machine, attempt)
-        entry = self.attempts.get(attempt)
-        if entry is None:
-            self._wrong(f"attempt {attempt} runs on {machine} and is not on the server's disk")
-            return
-        if self.machines.get(entry.record.node) != machine:
-            self._wrong(f"attempt {attempt} runs on {machine}, it was given to {self.machines.get(entry.record.node)}")
-        if attempt in self.programs:
-            self._wrong(f"attempt {attempt} was started twice")
-        if self._cut_off(machine):
-            self._wrong(f"attempt {attempt} starts on {machine}, whose agent knows that its lease is over")
-        if entry.ended is not None and entry.ended.outcome != Outcome.LOST:
-            self._wrong(f"attempt {attempt} starts after its end: {entry.ended.outcome.name}")
-        for other in self.running:
-            books = self.attempts.get(other)
-            if books is not None and books.element == entry.element:
-                lost = books.ended is not None and books.ended.outcome == Outcome.LOST
-                mine = entry.ended is not None and entry.ended.outcome == Outcome.LOST
-                owned = other in self.programs and self.programs[other].owner.alive  # by whom else should it be ended
-                if entry.spec.exclusive and owned:
-                    self._wrong(f"attempts {other} and {attempt} of the exclusive {entry.element} run at once")
-                elif not lost and not mine:
-                    self._wrong(f"attempts {other} and {attempt} of {entry.element} run at once, and neither is lost")
-        self.programs[attempt] = program
-        self.running[attempt] = machine
-        self._check_room(machine)
-        self._check_results(program, machine, entry)
-
-    def ended(self, program: Program, machine: str) -> None:
-        self._note("attempt %d has ended on %s", program.attempt, machine)
-        self.running.pop(program.attempt, None)
-
-    def _check_room(self, machine: str) -> None:
-        used = Resources(0)
-        for attempt, where in self.running.items():
-            if where == machine:
-                used = used.plus(self.attempts[attempt].spec.resources)
-        if not used.fits(self._capacity(machine)):
-            self._wrong(f"programs on {machine} use {used}, it has {self._capacity(machine)}")
-
-    def _check_results(self, program: Program, machine: str, entry: Entry) -> None:
-        if entry.ended is not None:
-            return  # it was lost in the meantime, and what it needs may have run again
-        job = self.jobs[entry.record.job]
-        wanted: dict[str, bytes] = {}
-        for need in job.tasks[entry.record.task].needs:
-            other = job.tasks[need]
-            for index, result in other.results.items():
-                wanted[f"{other.spec.name}.{index}" if other.spec.array else other.spec.name] = result
-        if wanted:
-            found = self._files(machine, program.results) if program.results else {}
-            for name, content in wanted.items():
-                if found.get(name) != content:
-                    self._wrong(
-                        f"attempt {program.attempt} finds {found.get(name)!r} in $STYX_RESULTS/{name}, not {content!r}"
-                    )

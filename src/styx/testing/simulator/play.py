@@ -27,6 +27,7 @@ from styx.core.records import NodeLost, Record
 from styx.core.states import Outcome
 from styx.runtime.shell import ShellSettings
 from styx.store.base import Batch
+from styx.testing.simulator.books import Books
 from styx.testing.simulator.deeds import Deeds
 from styx.testing.simulator.disk import Disk, Segments
 from styx.testing.simulator.holding import durable_first, lost_alone, nobody_waits_for_nothing, same
@@ -37,6 +38,7 @@ from styx.testing.simulator.network import Network
 from styx.testing.simulator.plan import Plan, draw
 from styx.testing.simulator.process import task_factory
 from styx.testing.simulator.program import output_of
+from styx.testing.simulator.running import Running
 from styx.testing.simulator.server import Server
 from styx.testing.simulator.timeloop import Stuck, TimeLoop
 
@@ -79,13 +81,15 @@ class Simulator:
         self._steps = 0  # at one moment
         self._stepped_at = 0
         self._listening = Listening()
-        self.ledger = Ledger(
+        self.books = Books()
+        self._ledger = Ledger(self.books, self._wrong, self._note, self._expect_stopped)
+        running = Running(
+            self.books,
             self._wrong,
             self._note,
             self._files,
             lambda name: self.machines[name].capacity,
             lambda name: self.machines[name].knows_it_is_cut_off,
-            self._expect_stopped,
         )
         self.network = Network(self._loop, chance, on_sent=self._sent, on_heard=self._heard)
         self.network.slow = self.plan.slow_network
@@ -112,7 +116,7 @@ class Simulator:
                 loop=self._loop,
                 network=self.network,
                 server=self.server,
-                witness=self.ledger,
+                witness=running,
                 chance=chance,
                 wrong=self._wrong,
             )
@@ -152,7 +156,7 @@ class Simulator:
             violation,
             self._told(violation),
             hashlib.sha256(repr(self._records).encode()).hexdigest() if self.digesting else "",
-            len(self.ledger.attempts),
+            len(self.books.attempts),
             self._commits,
             self._loop.now(),
         )
@@ -258,7 +262,7 @@ class Simulator:
         self._commits += 1
         self._committing = False
         self._records += batch.records
-        self.ledger.durable(batch.records)
+        self._ledger.durable(batch.records)
         if self._chance.random() < REBUILT:
             self._compare_rebuilt()
 
@@ -279,7 +283,7 @@ class Simulator:
         """The server says that a lease is over: it must have listened for as long, and the agent must know."""
         shell = self.server.shell
         assert shell is not None
-        name = self.ledger.machines[node]
+        name = self.books.machines[node]
         now = self._loop.now()
         leases = shell.hub.leases
         self._note("the lease of %s is over", name)
@@ -300,7 +304,7 @@ class Simulator:
         machine = self.machines[name]
         in_touch = machine.up and name not in self.network.cut and not self.disk.full
         if in_touch and machine.history == before and self._listening.pauses == pauses:
-            left = [attempt for attempt in attempts if attempt in self.ledger.running]
+            left = [attempt for attempt in attempts if attempt in self.books.running]
             if left:
                 self._wrong(f"attempts {left} still run on {name}, though they have ended in the books")
 
@@ -308,7 +312,7 @@ class Simulator:
         self._listening.heard(machine, self._loop.now())
 
     def _sent(self, machine: str, frame: bytes) -> None:
-        durable_first(machine, frame, self.disk, self.ledger, self._wrong)
+        durable_first(machine, frame, self.disk, self.books, self._wrong)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -336,16 +340,16 @@ class Simulator:
         for caller in self._deeds.callers:
             caller.result()
         self._compare_rebuilt()
-        ledger = self.ledger
-        for serial, job in ledger.jobs.items():
+        books = self.books
+        for serial, job in books.jobs.items():
             if job.accepted and job.state is None:
                 self._wrong(f"job {serial} has not ended")
         shell = self.server.shell
         assert shell is not None
-        for attempt, entry in ledger.attempts.items():
+        for attempt, entry in books.attempts.items():
             if entry.ended is None:
                 self._wrong(f"attempt {attempt} has no end")
-            program = ledger.programs.get(attempt)
+            program = books.programs.get(attempt)
             piece = await shell.output.read(attempt, 1, limit=1 << 20)
             printed = output_of(attempt, program.written) if program is not None else b""
             lost = entry.ended is not None and entry.ended.outcome == Outcome.LOST
@@ -358,7 +362,7 @@ class Simulator:
             self._starved(name, limit)
 
     def _starved(self, name: str, limit: int) -> None:
-        started = [program.began for program in self.ledger.programs.values() if program.spec.name == name]
+        started = [program.began for program in self.books.programs.values() if program.spec.name == name]
         if not started or min(started) > limit:
             self._wrong(f"{name} started at {started}, it should have by {limit}")
 
