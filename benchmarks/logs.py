@@ -2,7 +2,10 @@
 
 50 programs write at once, 20 readers follow one each over HTTP, and every byte is synced and acknowledged before a task has ended. What the programs
 cost themselves is in the figure: they, agent, owner, server and readers share the cores. Submissions are small ones, one after the other; the
-first p99 is of the same server at rest."""
+first p99 is of the same server at rest.
+
+The floor pours the same programs through as many processes by hand, and knows nothing of what it pours (`floors/pour.py`). A rate hangs on
+what else the machine does; seconds of CPU for each GB do so much less, and say in which process a byte costs what."""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import sys
 import threading
 import time
 
+import psutil
+from floors.pour import pours
 from health import Stretch
 from kit import Figure, Options, Server, cpu_seconds, main, quantile, served
 
@@ -44,17 +49,43 @@ def follow(server: Server, task: str, read: list[int]) -> None:
     read.append(size)
 
 
-def through(each: int) -> list[float]:
+def speaks(each: int) -> str:
     # Lines of 64 bytes, so that it is text like any other.
-    command = f"yes 'a line of output as long as programs write them, more or less.' | head -c {each}"
+    return f"yes 'a line of output as long as programs write them, more or less.' | head -c {each}"
+
+
+def floor(each: int) -> list[float]:
+    size = TASKS * each / 1e6
+    took, cpu = pours(speaks(each), TASKS, READERS)
+    return [size / took, cpu / size * 1e3]
+
+
+def programs(owners: list[int]) -> float:
+    """Seconds of CPU of all programs of these owners that have ended."""
+    return sum(sum(psutil.Process(pid).cpu_times()[2:4]) for pid in owners)
+
+
+def through(each: int) -> list[float]:
+    command = speaks(each)
     with served(agents=1, cpus=TASKS) as server:
         done = threading.Event()
         done.set()
         at_rest = quantile(submissions(server, done), 0.99)
-        pids, over, during = server.agent_pids(), threading.Event(), list[float]()
+        over, during = threading.Event(), list[float]()
+        agents = [agent.pid for agent in server.cluster.agents.values()]
+        owners = [owner.pid for owner in server.cluster.owners()]
+
+        def used() -> list[float]:
+            return [
+                cpu_seconds(server.pid),
+                cpu_seconds(*agents),
+                cpu_seconds(*owners),
+                programs(owners),
+                time.process_time(),
+            ]
+
         measuring = threading.Thread(target=lambda: during.extend(submissions(Server(server.cluster), over)))
-        stretch, cpu, begin = Stretch(server), cpu_seconds(server.pid), time.perf_counter()
-        of_agent = cpu_seconds(*pids)
+        stretch, before, begin = Stretch(server), used(), time.perf_counter()
         submitted = server.submit(
             {"name": "loud", "tasks": {f"t{number}": {"run": command} for number in range(TASKS)}}
         )
@@ -69,25 +100,34 @@ def through(each: int) -> list[float]:
         for thread in (measuring, *readers):
             thread.join()
         (late,) = stretch.lag(0.999)
-        cpu, of_agent = cpu_seconds(server.pid) - cpu, cpu_seconds(*pids) - of_agent
+        cpu = [after - early for after, early in zip(used(), before, strict=True)]
     if result["status"] != "SUCCEEDED" or read != [each] * READERS:
         raise RuntimeError(f"the output did not come through: {result['status']}, read {read}")
     size = TASKS * each / 1e6
     print(f"{size / took:.0f} MB/s", file=sys.stderr)
-    return [size / took, quantile(during, 0.99), at_rest, late, cpu / size * 1e3, of_agent / size * 1e3]
+    costs = [seconds / size * 1e3 for seconds in (sum(cpu), *cpu[:4])]
+    return [size / took, quantile(during, 0.99), at_rest, late, *costs]
 
 
 def measure(options: Options) -> list[Figure]:
     each = options.of(EACH, 1 << 20)
-    rate, during, rest, late, cpu, agent = zip(*(through(each) for _ in range(options.rounds)), strict=True)
+    rounds = [(*floor(each), *through(each)) for _ in range(options.rounds)]
+    least_rate, least_cpu, rate, during, rest, late, whole, server, agent, owner, written = zip(*rounds, strict=True)
+    fastest = Figure("the same poured through as many processes by hand", "MB/s", least_rate)
+    cheapest = Figure("CPU of all for each GB, poured by hand", "s", least_cpu, less=True)
     at_rest = Figure("small submission at rest, p99", "ms", rest, less=True)
     return [
         Figure(f"output of {TASKS} tasks through to disk, {READERS} readers", "MB/s", rate, target=200.0),
+        fastest,
         at_rest,
         Figure("small submission meanwhile, p99", "ms", during, less=True),
         Figure("delay of the server's loop, p99.9", "ms", late, less=True, target=20.0),
-        Figure("CPU of the server for each MB", "ms", cpu, less=True),
-        Figure("CPU of agent and owner for each MB", "ms", agent, less=True),
+        Figure("CPU of all for each GB", "s", whole, less=True),
+        cheapest,
+        Figure("of it the server's", "s", server, less=True),
+        Figure("of it the agent's", "s", agent, less=True),
+        Figure("of it the owner's", "s", owner, less=True),
+        Figure("of it the programs'", "s", written, less=True),
     ]
 
 
