@@ -26,6 +26,8 @@ class Chunks:
     def append(self, data: bytes, untouched: int) -> None:
         """`untouched` bytes at the end were not handed out yet."""
         pieces = self._pieces
+        if not data:
+            return
         if pieces:
             last = len(pieces[-1])
             if last <= untouched and last + len(data) <= _JOINED and (self._skip == 0 or len(pieces) > 1):

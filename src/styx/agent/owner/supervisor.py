@@ -260,6 +260,7 @@ class Supervisor:
         for attempt in held.values():
             attempt.discarded = True
             attempt.spool.close()
+            self._pipes.moved(attempt)  # what it still says is dropped: it need not wait for anybody
             self._outlet.drop(attempt)
             if attempt.state == RUNNING and not attempt.settled:
                 attempt.outcome = attempt.outcome or Outcome.KILLED
