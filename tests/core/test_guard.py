@@ -12,7 +12,7 @@ CORE = sorted((SOURCE / "core").glob("*.py"))
 WORLD_CLASSES = {"World", "Job", "Task", "Node", "Attempt", "Instance"}
 MUTATORS = {
     "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "popleft", "remove", "setdefault",
-    "sort", "update", "arrive", "admit", "leave", "resize", "push", "push_task", "take", "node_changed", "usage_changed",
+    "sort", "update", "arrive", "admit", "leave", "resize", "push", "push_task", "take", "node_changed", "usage_shrank",
 }  # fmt: skip
 
 # Who may write to the world, and why. Everything else is a violation.

@@ -43,7 +43,7 @@ def take(queues: ReadyQueues, shape: Shape) -> tuple[int, int, int] | None:
     task.states[index] = ASSIGNED
     task.job.usage += shape.weight
     queues.take(shape, task, index)
-    queues.usage_changed(task.job)
+    queues.usage_shrank(task.job)
     return task.job.serial, task.ordinal, index
 
 
@@ -82,7 +82,7 @@ def test_jobs_share_by_what_they_hold() -> None:
     push(queues, second.tasks[0], shape)
     assert [take(queues, shape)[0] for _ in range(6)] == [1, 2, 1, 2, 1, 2]  # type: ignore[index]
     second.usage -= 2_000  # two of its attempts ended
-    queues.usage_changed(second)
+    queues.usage_shrank(second)
     assert [take(queues, shape)[0] for _ in range(5)] == [2, 2, 1, 2, 1]  # type: ignore[index]
 
 
@@ -154,10 +154,10 @@ def test_usage_that_goes_up_and_down_does_not_pile_up_keys() -> None:
         assert head is not None
         job = head[0].job
         job.usage += 1_000
-        queues.usage_changed(job)
+        queues.usage_shrank(job)
         queues.head(shape)
         job.usage -= 1_000
-        queues.usage_changed(job)
+        queues.usage_shrank(job)
     assert len(shape.heap) < 200
 
 
@@ -201,7 +201,7 @@ def test_heads_are_those_of_the_plain_rule(ops: list[Op]) -> None:
                     task.states[index] = READY
                     job.usage -= task.shape.weight
                     queues.push(task, index, 0)
-                    queues.usage_changed(job)
+                    queues.usage_shrank(job)
                     back[job.serial, task.ordinal, index] = None
                     return
 
@@ -213,7 +213,7 @@ def test_heads_are_those_of_the_plain_rule(ops: list[Op]) -> None:
                     task.states[index] = SUCCEEDED
                     task.open -= 1
                     job.usage -= task.shape.weight
-                    queues.usage_changed(job)
+                    queues.usage_shrank(job)
                     return
 
     def cancel(job: Job, pick: int) -> None:

@@ -109,8 +109,8 @@ FAULTS = [
     (
         "a rebuilt world forgets the order of arrival",
         "core/admission.py",
-        "        self.waiting = OrderedDict(sorted(self.waiting.items()))",
-        "        self.waiting = OrderedDict(sorted(self.waiting.items(), reverse=True))",
+        "        self.waiting = OrderedDict(sorted((self.admitted | self.waiting).items()))",
+        "        self.waiting = OrderedDict(sorted((self.admitted | self.waiting).items(), reverse=True))",
     ),
     (
         "a reservation is ignored by those it is kept from",

@@ -32,6 +32,15 @@ class Admission:
     def arrive(self, key: int, demand: Resources) -> None:
         self.waiting[key] = demand
 
+    def enter(self, key: int, demand: Resources) -> bool:
+        """Arrive, and be admitted at once when nobody waits and it fits. Whether it was."""
+        if self.waiting or not demand.fits(self.free):
+            self.waiting[key] = demand
+            return False
+        self.admitted[key] = demand
+        self.free = self.free.minus(demand)
+        return True
+
     def head(self) -> int | None:
         """The next one to admit, or None when nobody waits or the head does not fit."""
         for key, demand in self.waiting.items():
@@ -39,8 +48,11 @@ class Admission:
         return None
 
     def line_up(self) -> None:
-        """Put those who wait into the order of their keys."""
-        self.waiting = OrderedDict(sorted(self.waiting.items()))
+        """Have all arrive anew in the order of their keys: nobody is admitted until the caller admits the head."""
+        for demand in self.admitted.values():
+            self.free = self.free.plus(demand)
+        self.waiting = OrderedDict(sorted((self.admitted | self.waiting).items()))
+        self.admitted.clear()
 
     def admit(self, key: int) -> None:
         """Take the head in. The caller got `key` from `head`."""

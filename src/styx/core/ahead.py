@@ -17,7 +17,7 @@ from __future__ import annotations
 from itertools import islice
 
 from styx.core.effects import RecallAttempts
-from styx.core.fit import fits_now, least, mismatch, stands_aside, usable
+from styx.core.fit import fits_now, mismatch, stands_aside, usable
 from styx.core.queues import Shape, job_key
 from styx.core.records import AttemptAdmitted
 from styx.core.resources import Resources
@@ -57,15 +57,14 @@ def filled(turn: Turn, node: Node) -> None:
 class AheadRoom:
     """How much more may be sent ahead to one node within one pass of placement."""
 
-    __slots__ = ("_claim", "_frees", "_most", "_node", "_running", "_scanned", "_sure", "_tail", "left")
+    __slots__ = ("_claim", "_most", "_node", "_running", "_scanned", "_sure", "_tail", "left")
 
     def __init__(self, world: World, now: int, settings: CoreSettings, node: Node) -> None:
         admission = node.admission
         self._node = node
         self._running: list[Resources] | None = None  # see `_next_to_end`
-        self._sure: Resources | None = None  # see `_sure_after_next_end`
-        self._frees: list[Resources] | None = None  # see `_after_next_end`
-        self._most = 0  # the most CPUs of any of these
+        self._sure = 0  # CPUs that will be free after the next end, whichever it is
+        self._most = 0  # and the most that may be
         self._claim: Resources | None = None  # the demand that comes first and would take it; with two, nobody else may
         self._scanned = 0  # how many of the stuck shapes were looked at for `_claim`
         self._tail: Resources | None = None  # the demand that waits there already
@@ -85,9 +84,13 @@ class AheadRoom:
             return False
         node, demand = self._node, shape.resources
         if self._tail is None:
-            if demand.fits(node.admission.free):  # a reservation was given up in this pass: it can start, in the next
+            free, running = node.admission.free, self._next_to_end()
+            if demand.cpus > self._sure:
                 return False
-            if not demand.fits(self._sure_after_next_end()) or mismatch(node, demand, shape.labels):
+            if demand.fits(free):  # a reservation was given up in this pass: it can start, in the next
+                return False
+            lacking = demand.minus(free)
+            if not all(lacking.fits(ending) for ending in running) or mismatch(node, demand, shape.labels):
                 return False
         elif self._tail != demand or mismatch(node, demand, shape.labels):
             return False
@@ -98,12 +101,13 @@ class AheadRoom:
         """Who of those that came up since would take the next room here."""
         if self._scanned == len(stuck):
             return
-        node, frees, most = self._node, self._after_next_end(), self._most
+        node, running, most = self._node, self._next_to_end(), self._most
         for other in islice(stuck, self._scanned, None):
             demand = other.resources
             if demand.cpus > most or demand == self._claim:
                 continue
-            if any(demand.fits(free) for free in frees) and mismatch(node, demand, other.labels) is None:
+            lacking = demand.minus(node.admission.free)
+            if any(lacking.fits(ending) for ending in running) and mismatch(node, demand, other.labels) is None:
                 if self._claim is not None:
                     self.left = 0
                     break
@@ -113,23 +117,12 @@ class AheadRoom:
     def _next_to_end(self) -> list[Resources]:
         """The demands of those that may be the next to end. Found out when first asked for: most looks at a node end before."""
         if self._running is None:
-            running = islice(reversed(self._node.admission.admitted.values()), _LOOK_AT)
+            admission = self._node.admission
+            running = islice(reversed(admission.admitted.values()), _LOOK_AT)
             self._running = list({id(demand): demand for demand in running}.values())
+            cpus = [demand.cpus for demand in self._running]
+            self._sure, self._most = admission.free.cpus + min(cpus), admission.free.cpus + max(cpus)
         return self._running
-
-    def _sure_after_next_end(self) -> Resources:
-        """What will be free after the next end, whichever it is."""
-        if self._sure is None:
-            self._sure = self._node.admission.free.plus(least(self._next_to_end()))
-        return self._sure
-
-    def _after_next_end(self) -> list[Resources]:
-        """What would be free after the next end, one entry for each that it may be."""
-        if self._frees is None:
-            free = self._node.admission.free
-            self._frees = [free.plus(demand) for demand in dict.fromkeys(self._next_to_end())]
-            self._most = max([free.cpus for free in self._frees], default=0)
-        return self._frees
 
     def take(self, shape: Shape) -> None:
         self.left -= 1

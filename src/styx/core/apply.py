@@ -35,7 +35,7 @@ from styx.core.records import (
 )
 from styx.core.states import Outcome, TaskState
 from styx.core.timers import BACKOFF, DEADLINE
-from styx.core.transitions import allowed
+from styx.core.transitions import FOLLOWING, allowed
 from styx.core.world import Attempt, Job, Task, World, failure_mark
 from styx.errors import StyxError
 
@@ -62,7 +62,7 @@ def _move(task: Task, index: int, after: int, world: World) -> int:
     """Change the state of one element, keep the counts, and return what it was before."""
     states = task.states
     before = states[index]
-    if not allowed(before, after):
+    if not FOLLOWING[before] >> after & 1:
         raise BrokenInvariant(
             f"task {task.spec.name!r}[{index}] of job {task.job.serial} cannot go from "
             f"{TaskState(before).name} to {TaskState(after).name}"
@@ -189,7 +189,7 @@ def _attempt_assigned(world: World, record: AttemptAssigned) -> None:
         live = task.live = {}
     live[index] = record.attempt
     node.held[record.attempt] = attempt
-    node.admission.arrive(record.attempt, shape.resources)
+    attempt.admitted = node.admission.enter(record.attempt, shape.resources)
     instance = node.instance
     if instance is not None:
         instance.advance(record.at)
@@ -200,7 +200,6 @@ def _attempt_assigned(world: World, record: AttemptAssigned) -> None:
     if task.more and task.shape is not None:
         for other in (task.shape, *task.more):
             world.queues.take(other, task, index)
-    world.queues.usage_changed(task.job)
 
 
 def _attempt_admitted(world: World, record: AttemptAdmitted) -> None:
@@ -243,7 +242,7 @@ def _attempt_ended(world: World, record: AttemptEnded) -> None:
         if not node.held:
             instance.idle_since = record.at
     job.usage -= shape.weight
-    world.queues.usage_changed(job)
+    world.queues.usage_shrank(job)
     if record.outcome == Outcome.LOST:
         if task.losses is None:
             task.losses = _column(task)
@@ -346,7 +345,9 @@ def _job_revived(world: World, record: JobRevived) -> None:
 
 
 def line_up(world: World) -> None:
-    """Put each node's queue into the order of arrival, which is that of the serials, after records were read job by job."""
+    """Have all attempts arrive anew at their nodes in the order of their serials, after records were read job by job."""
+    for attempt in world.attempts.values():
+        attempt.admitted = False
     for node in world.nodes.values():
         node.admission.line_up()
 

@@ -5,7 +5,7 @@ the lowest serial; within a job its lines take turns by position. A task that fi
 may still fit (its reservation sees to it that it does not starve).
 
 The cost does not grow with what waits. A shape that found no place is out for the pass, with all that waits in it and every shape
-that asks for as much (`frontier`); and it looks again only at nodes that changed since. Each shape keeps a round of candidate nodes: one that fits moves to the end of the round
+that asks for as much (`frontier`); and it looks again only at nodes that changed since (`reach`). Each shape keeps a round of candidate nodes: one that fits moves to the end of the round
 (next fit, which spreads tasks evenly and costs one look each), one that does not is dropped until it changes. So a look at a
 node is paid for by a placement or by a change. Tasks that want no accelerators go round the nodes without any first.
 
@@ -24,13 +24,13 @@ from styx.core.effects import StartAttempts
 from styx.core.fit import fits_now
 from styx.core.frontier import Frontier
 from styx.core.queues import Line, Shape, job_key
-from styx.core.records import AttemptAdmitted, AttemptAssigned
-from styx.core.reservation import found_no_place, give_up, give_up_moot
+from styx.core.reach import Reach
+from styx.core.records import AttemptAssigned
+from styx.core.reservation import found_no_place, give_up, give_up_moot, told_already
 from styx.core.states import TaskState
 from styx.core.turn import Turn
 
 if TYPE_CHECKING:
-    from styx.core.resources import Resources
     from styx.core.world import Job, Node, Task
 
 __all__ = ["admit", "place", "recall"]
@@ -39,7 +39,7 @@ _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
 _LOOKS = 2_000
 _LOOKS_EACH = 4
-_GLANCES = 8  # nodes that are asked the cheap questions only, for the price of one look
+_GLANCES = 8  # nodes that are measured for the price of one look
 _ROOM = 4  # looks that it costs to see what may be sent ahead to a node
 _JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
 
@@ -62,6 +62,7 @@ class _Pass:
         "_looked",
         "_looks",
         "_out",
+        "_reach",
         "_reserve",
         "_sent",
         "_stuck",
@@ -91,43 +92,35 @@ class _Pass:
         before = queues.changes
         if queues.reserved:
             give_up_moot(turn)
+        self._reach = Reach(self._world, turn.settings)
         stopped = False
         for priority in sorted(queues.active, reverse=True):
-            stopped = self._place_class(queues.active[priority])
+            stopped = self._place_class(priority)
             for line in self._borrowed:
                 queues.give_back(line)
             self._borrowed.clear()
             if stopped:
                 break
-        for node, attempts in self._sent.items():
-            turn.effect(StartAttempts(node, tuple(attempts)))
+        for identifier, attempts in self._sent.items():
+            node = self._world.nodes[identifier]
+            queues.load[identifier] = len(node.admission.admitted)
+            filled(turn, node)
+            turn.effect(StartAttempts(identifier, tuple(attempts)))
         return stopped or (self._again and queues.changes != before)
 
-    def _place_class(self, active: dict[int, Shape]) -> bool:
+    def _place_class(self, priority: int) -> bool:
         """Place within one class; True when the limit stopped it."""
         queues = self._world.queues
         order: list[tuple[int, int, Shape | Job]] = []  # (job key, rank, a shape whose next line that is, or a job)
-        for shape in list(active.values()):
-            line = queues.top(shape)
-            if line is None:
-                del active[shape.key]
-                shape.since = 0
-            else:
-                order.append((line.key, shape.key, shape))
+        order += queues.in_line(priority)
         heapify(order)
         lines: dict[int, list[tuple[int, int, Line]]] = {}  # job -> heap of its borrowed lines, by position
         while order:
-            _, rank, what = order[0]
+            key, rank, what = order[0]
             if self._looks < 0:
                 return True
             if isinstance(what, Shape):
-                if what.key in self._out:
-                    heappop(order)
-                elif self._hopeless(what):
-                    self._found_nothing(what)
-                    heappop(order)
-                else:
-                    self._bring_in(order, lines, what)
+                self._come_up(order, lines, what, key)
                 continue
             mine = lines[what.serial]
             position, _, line = mine[0]
@@ -142,7 +135,7 @@ class _Pass:
             else:
                 if not self._left:
                     return True
-                self._assign(line, *found)
+                self._assign(line, task, position & _INDEX_MASK, *found)
                 position = line.peek()
                 if position < 0:
                     heappop(mine)
@@ -173,25 +166,41 @@ class _Pass:
         else:
             heappop(order)
 
-    def _bring_in(
+    def _come_up(
         self,
         order: list[tuple[int, int, Shape | Job]],
         lines: dict[int, list[tuple[int, int, Line]]],
         shape: Shape,
+        key: int,
     ) -> None:
-        """The next line of a shape has come up: put it among the lines of its job."""
+        """A shape is the next in order: unless it needs no look, put its next line among the lines of its job."""
         queues = self._world.queues
+        if shape.key in self._out:
+            heappop(order)
+            return
+        covered = self._covered(shape)
+        if covered and told_already(self._turn, shape, self._reserve):
+            self._out.add(shape.key)
+            heappop(order)
+            return
         line = queues.top(shape)
         if line is None:
+            queues.nothing_waits(shape)
+            heappop(order)
+            return
+        if line.key > key:
+            heapreplace(order, (line.key, shape.key, shape))
+            return
+        if covered or self._nothing_new(shape):
+            self._found_nothing(shape)
             heappop(order)
             return
         queues.borrow(line)
         self._borrowed[line] = None
-        following = queues.top(shape)
-        if following is None:
-            heappop(order)
+        if shape.heap:
+            heapreplace(order, (shape.heap[0], shape.key, shape))
         else:
-            heapreplace(order, (following.key, shape.key, shape))
+            heappop(order)
         job = line.job
         mine = lines.setdefault(job.serial, [])
         if not mine:
@@ -203,7 +212,7 @@ class _Pass:
         task is to be sent ahead to it. None when there is no node, or the pass has looked at enough of them."""
         if shape.key in self._out:
             return None
-        if shape.key not in self._looked and self._hopeless(shape):
+        if shape.key not in self._looked and (self._covered(shape) or self._nothing_new(shape)):
             found = None
         else:
             found = self._look(shape)
@@ -222,26 +231,23 @@ class _Pass:
         self._out.add(shape.key)
         self._reserve = found_no_place(self._turn, shape, self._reserve)
 
-    def _hopeless(self, shape: Shape) -> bool:
-        """Whether it needs no look to know that nothing of this shape finds a place: one that asks for no more found none, or
-        it has looked at all nodes as they are now and has none left that may fit."""
-        queues = self._world.queues
-        if shape.key not in queues.reserved and self._frontier.covers(shape):
-            return True
-        if shape.candidates is None and self._nothing_new(shape):
-            self._asked(shape)
-            return True
-        return False
+    def _covered(self, shape: Shape) -> bool:
+        """Whether one that asks for no more found no place, so that it needs no look to know that this one finds none."""
+        if shape.key in self._world.queues.reserved:
+            return False
+        asked = self._frontier.asked(shape)
+        if asked < 0:
+            return False
+        shape.candidates = None
+        shape.watermark = max(shape.watermark, asked)
+        return True
 
     def _nothing_new(self, shape: Shape) -> bool:
-        """Whether no node that changed since the shape looked last is worth a look. Of many changes it says that one may be."""
-        queues, nodes, seen = self._world.queues, self._world.nodes, shape.watermark
-        for count, (node, number) in enumerate(reversed(queues.changed.items())):
-            if number <= seen:
-                break
-            if count == _GLANCES or self._worth_a_look(nodes[node], shape.resources):
-                return False
-        shape.watermark = queues.changes
+        """Whether it has looked at all nodes as they are now, and has none left that may fit."""
+        if shape.candidates is not None or not self._reach.none_for(shape.resources.cpus, shape.watermark):
+            return False
+        shape.watermark = self._world.queues.changes
+        self._asked(shape)
         return True
 
     def _look(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
@@ -280,65 +286,49 @@ class _Pass:
 
     def _refresh(self, shape: Shape) -> None:
         """Add the nodes that changed since this shape looked last to its rounds."""
-        queues, nodes = self._world.queues, self._world.nodes
-        seen, shape.watermark = shape.watermark, queues.changes
-        changed: list[int] = []
-        glances = 0
-        for node, number in reversed(queues.changed.items()):
-            if number <= seen:
-                break
-            glances += 1
-            if self._worth_a_look(nodes[node], shape.resources):
-                changed.append(node)
-        self._looks -= glances // _GLANCES
-        if not changed:
+        queues, nodes, reach = self._world.queues, self._world.nodes, self._reach
+        before = reach.measured
+        starting, ahead = reach.nodes_for(shape.resources.cpus, shape.watermark)
+        self._looks -= (reach.measured - before) // _GLANCES
+        shape.watermark = queues.changes
+        if not starting and not ahead:
             return
-        changed.reverse()
         rounds = shape.candidates
         if rounds is None:
             rounds = shape.candidates = (deque(), deque(), deque())
-        plain, accelerated, _ = rounds
-        wants = bool(shape.resources.accelerators)
-        for node in changed:
-            (accelerated if nodes[node].capacity.accelerators and not wants else plain).append(node)
+        plain, accelerated, behind = rounds
+        if shape.resources.accelerators:
+            plain.extend(starting)
+        else:
+            for node in starting:
+                (accelerated if nodes[node].capacity.accelerators else plain).append(node)
+        behind.extend(ahead)
         for candidates in rounds:
             if len(candidates) > 2 * len(nodes) + 16:  # light load: nodes come in by their changes and none is dropped
                 once = dict.fromkeys(candidates)
                 candidates.clear()
                 candidates.extend(once)
 
-    def _worth_a_look(self, node: Node, demand: Resources) -> bool:
-        """False when nothing of this demand can go to the node until it changes again; costs a tenth of a look."""
-        admission = node.admission
-        if admission.waiting:  # nothing overtakes what waits there, and only its like may stand behind it
-            return next(reversed(admission.waiting.values())) == demand
-        if demand.cpus <= admission.free.cpus:
-            return True
-        return demand.cpus <= node.capacity.cpus and keeps_up(node, self._turn.settings)
-
-    def _assign(self, line: Line, node: Node, candidates: deque[int] | None) -> None:
+    def _assign(self, line: Line, task: Task, index: int, node: Node, candidates: deque[int] | None) -> None:
         turn, world = self._turn, self._world
-        position = line.peek()
-        task, index = line.job.tasks[position >> _INDEX_BITS], position & _INDEX_MASK
         attempt = world.last_attempt + 1
         number = task.numbers[index] + 1 if task.numbers is not None else 1
         choice = _choice(task, line.shape) if task.more else 0
         turn.record(AttemptAssigned(attempt, line.job.serial, task.ordinal, index, number, node.id, turn.now, choice))
         if candidates is not None:
-            turn.record(AttemptAdmitted(attempt))
-            world.queues.load[node.id] = len(node.admission.admitted)
-            filled(turn, node)
             candidates.rotate(-1)
         else:
             self._ahead[node.id].take(line.shape)
             watch(turn, node)
+        self._reach.placed(node)
         self._left -= 1
         sent = self._sent.get(node.id)
         if sent is None:
             self._sent[node.id] = [attempt]
         else:
             sent.append(attempt)
-        if line.shape.key in world.queues.reserved:
+        reserved = world.queues.reserved
+        if reserved and line.shape.key in reserved:
             give_up(turn, line.shape)
             self._again = True
 

@@ -10,7 +10,7 @@ task, index). A whole array is one entry, the position of its next element, so a
 Everything is lazy. The state of an element is the truth: an entry that names an element which is not READY is stale and is
 skipped when it comes up, so an element may be named twice without harm. A heap key may be too small (usage grew since) and
 is put right when it comes up; it must not be too large, so a job whose usage shrinks gets a second, smaller key
-(`usage_changed`), and the larger one is stale. Stale keys are swept out once they outnumber the lines.
+(`usage_shrank`), and the larger one is stale. Stale keys are swept out once they outnumber the lines.
 
 This is derived from the world: only `apply` writes here, besides the lazy cleaning and the placement that borrows lines for the
 length of one pass (`borrow`, `give_back`).
@@ -19,6 +19,7 @@ length of one pass (`borrow`, `give_back`).
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ class Shape:
 class Line:
     """What one job has waiting in one shape."""
 
-    __slots__ = ("borrowed", "front", "job", "key", "next", "ranges", "shape", "usage")
+    __slots__ = ("borrowed", "front", "job", "key", "next", "ranges", "shape")
 
     def __init__(self, job: Job, shape: Shape, following: Line | None) -> None:
         self.job = job
@@ -91,7 +92,6 @@ class Line:
         self.front: list[int] | None = None  # heap of positions: elements that came back
         self.ranges: list[int] = []  # heap of positions: where each task goes on
         self.key = -1  # its valid key in the shape's heap, -1: it has none
-        self.usage = 0  # of the job when last heard of; kept in the job's first line only
         self.borrowed = False  # a pass of placement has it
 
     def peek(self) -> int:
@@ -225,6 +225,22 @@ class ReadyQueues:
             return line
         return None
 
+    def in_line(self, priority: int) -> Iterator[tuple[int, int, Shape]]:
+        """(key, key of the shape, shape) of the shapes of one class in which something may wait. The first key is that of the
+        shape's `top`, or smaller: most that come up find no place, and are not to be cleaned for that."""
+        if self._lowered:
+            self._lower()
+        for shape in list(self.active[priority].values()):
+            if shape.heap:
+                yield shape.heap[0], shape.key, shape
+            else:
+                self.nothing_waits(shape)
+
+    def nothing_waits(self, shape: Shape) -> None:
+        """`top` found nothing in it."""
+        shape.since = 0
+        del self.active[shape.priority][shape.key]
+
     def waiting(self, shape: Shape) -> bool:
         """Whether anything of this shape is READY."""
         return self.top(shape) is not None
@@ -237,16 +253,15 @@ class ReadyQueues:
 
     def take(self, shape: Shape, task: Task, index: int) -> None:
         """An element was given to a node and is not READY any more; its entry is stale by that alone."""
-        self._current(shape).since = 0
+        if shape.retired:
+            shape = self._current(shape)
+        shape.since = 0
 
-    def usage_changed(self, job: Job) -> None:
-        """The job's usage moved. Keys that are now too small are put right when they come up; too large must not be."""
+    def usage_shrank(self, job: Job) -> None:
+        """The job holds less: its keys may be too large now. When it holds more they are too small, which is put right when they
+        come up."""
         line = self._first.get(job.serial)
-        if line is None:
-            return
-        usage = job.usage
-        before, line.usage = line.usage, usage
-        if usage < before:
+        if line is not None:
             self._lowered[job.serial] = line
 
     def _lower(self) -> None:
@@ -335,7 +350,6 @@ class ReadyQueues:
             first = self._first.get(job.serial)
             if first is None:
                 line = self._first[job.serial] = Line(job, shape, None)
-                line.usage = job.usage
             else:
                 line = Line(job, shape, first.next)
                 first.next = line

@@ -84,7 +84,8 @@ class TasksReady(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class AttemptAssigned(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """`number` counts the attempts of this element from 1. The attempt joins the end of the node's queue."""
+    """`number` counts the attempts of this element from 1. The attempt joins the end of the node's queue, and is admitted at once
+    when nobody waits there and it fits."""
 
     attempt: int
     job: int

@@ -22,7 +22,7 @@ from styx.core.world import Node, World
 _SHARE = 4  # at most one node in so many is reserved
 _TRY_AGAIN = 10  # a shape that found no node to reserve tries again after this part of `reserve_after`
 
-__all__ = ["found_no_place", "give_up", "give_up_moot"]
+__all__ = ["found_no_place", "give_up", "give_up_moot", "told_already"]
 
 
 def found_no_place(turn: Turn, shape: Shape, may_reserve: bool) -> bool:
@@ -45,6 +45,14 @@ def found_no_place(turn: Turn, shape: Shape, may_reserve: bool) -> bool:
     shape.alarm = due
     turn.timer(due, RESERVE, shape.key)
     return may_reserve
+
+
+def told_already(turn: Turn, shape: Shape, may_reserve: bool) -> bool:
+    """Whether `found_no_place` would change nothing, for a shape in which something waits: it waits already, and its time to
+    reserve a node has not come, or this pass may reserve none."""
+    if not shape.since or shape.key in turn.world.queues.reserved:
+        return shape.since > 0
+    return shape.alarm > turn.now or (not may_reserve and shape.since + turn.settings.reserve_after <= turn.now)
 
 
 def _reserve(turn: Turn, shape: Shape) -> bool:
@@ -85,12 +93,15 @@ def _soonest(world: World, shape: Shape) -> Node | None:
     so what is lacking stands for the time until it is free."""
     best: tuple[int, int] | None = None
     demand = shape.resources
+    cpus, at_least = demand.cpus, not demand.accelerators
     for node in world.nodes.values():
-        if node.reserved >= 0 or not usable(node) or mismatch(node, demand, shape.labels) is not None:
+        if node.reserved >= 0 or node.capacity.cpus < cpus:
             continue
         free = node.admission.free
-        if best is not None and not demand.accelerators and demand.cpus - free.cpus > best[0]:
+        if best is not None and at_least and cpus - free.cpus > best[0]:
             continue  # what it lacks weighs at least that much
+        if not usable(node) or mismatch(node, demand, shape.labels) is not None:
+            continue
         rank = missing(demand, free).weight, node.id
         if best is None or rank < best:
             best = rank

@@ -33,11 +33,17 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         )
 
     def plus(self, other: Resources) -> Resources:
-        return _combine(self, other, 1)
+        accelerators = self.accelerators
+        if other.accelerators:
+            accelerators = _combine(accelerators, other.accelerators, 1)
+        return Resources(self.cpus + other.cpus, self.memory + other.memory, self.disk + other.disk, accelerators)
 
     def minus(self, other: Resources) -> Resources:
         """The difference; single numbers may go below zero, the caller asks `fits` first."""
-        return _combine(self, other, -1)
+        accelerators = self.accelerators
+        if other.accelerators:
+            accelerators = _combine(accelerators, other.accelerators, -1)
+        return Resources(self.cpus - other.cpus, self.memory - other.memory, self.disk - other.disk, accelerators)
 
     @property
     def weight(self) -> int:
@@ -57,11 +63,8 @@ def _fits_accelerators(wanted: tuple[tuple[str, int], ...], room: tuple[tuple[st
     return all(count <= free.get(name, 0) for name, count in wanted)
 
 
-def _combine(a: Resources, b: Resources, sign: int) -> Resources:
-    accelerators = a.accelerators
-    if b.accelerators:
-        counts = dict(accelerators)
-        for name, count in b.accelerators:
-            counts[name] = counts.get(name, 0) + sign * count
-        accelerators = tuple(sorted((name, count) for name, count in counts.items() if count))
-    return Resources(a.cpus + sign * b.cpus, a.memory + sign * b.memory, a.disk + sign * b.disk, accelerators)
+def _combine(a: tuple[tuple[str, int], ...], b: tuple[tuple[str, int], ...], sign: int) -> tuple[tuple[str, int], ...]:
+    counts = dict(a)
+    for name, count in b:
+        counts[name] = counts.get(name, 0) + sign * count
+    return tuple(sorted((name, count) for name, count in counts.items() if count))

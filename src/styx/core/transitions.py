@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from styx.core.states import TaskState
 
-__all__ = ["TABLE", "allowed"]
+__all__ = ["FOLLOWING", "TABLE", "allowed"]
 
 _S = TaskState
 
@@ -42,10 +42,12 @@ TABLE: tuple[tuple[TaskState, TaskState, str], ...] = (
     (_S.SKIPPED, _S.PENDING, "a person asked to run it again"),
 )
 
-_NEXT = [0] * len(TaskState)
+FOLLOWING = [0] * len(TaskState)
+"""By state, what may follow it: bit n is set for the state n. For who moves millions."""
+
 for _before, _after, _ in TABLE:
-    _NEXT[_before] |= 1 << _after
+    FOLLOWING[_before] |= 1 << _after
 
 
 def allowed(before: int, after: int) -> bool:
-    return bool(_NEXT[before] >> after & 1)
+    return bool(FOLLOWING[before] >> after & 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappush
 
-from styx.core.apply import apply
+from styx.core.apply import APPLY
 from styx.core.effects import Effect
 from styx.core.places import Places
 from styx.core.records import Record
@@ -37,7 +37,7 @@ class Turn:
     def record(self, record: Record) -> None:
         """State a fact: it is written into the world at once, and goes into the batch."""
         self.records.append(record)
-        apply(self.world, record)
+        APPLY[type(record)](self.world, record)
 
     def effect(self, effect: Effect) -> None:
         self.effects.append(effect)
