@@ -6,15 +6,27 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from styx.core.engine import Engine
-from styx.core.invariants import snapshot
-from styx.core.states import NodeState, TaskState
+from styx.core.events import Continued
+from styx.core.invariants import check, snapshot
+from styx.core.settings import CoreSettings
+from styx.core.states import NodeState, Outcome, TaskState
 from styx.core.world import World
 from styx.protocol.codec import decode_server
 from styx.protocol.messages import Ack, Forget, OutputAck, Start, Welcome
+from styx.runtime.output.store import OutputStore
+from styx.runtime.shell import Shell
 from styx.testing.simulator.books import Books
 from styx.testing.simulator.disk import Disk
+from styx.testing.simulator.program import output_of
 
-__all__ = ["durable_first", "lost_alone", "nobody_waits_for_nothing", "same"]
+__all__ = [
+    "balanced",
+    "durable_first",
+    "lost_alone",
+    "nobody_waits_for_nothing",
+    "same_when_rebuilt",
+    "started_in_time",
+]
 
 Wrong: TypeAlias = Callable[[str], None]
 
@@ -84,7 +96,7 @@ def durable_first(machine: str, frame: bytes, disk: Disk, books: Books, wrong: W
                     wrong(f"{machine} is to forget attempt {attempt}, whose end is not durable")
 
 
-def same(lived: World, rebuilt: World, wrong: Wrong) -> None:
+def _same(lived: World, rebuilt: World, wrong: Wrong) -> None:
     """A world that was rebuilt from the store is the one that was lived."""
     there, again = _facts(lived), _facts(rebuilt)
     for part, value in there.items():
@@ -104,3 +116,41 @@ def _facts(world: World) -> dict[str, Any]:
             for task in job["tasks"]
         ]
     return facts
+
+
+def same_when_rebuilt(shell: Shell, disk: Disk, settings: CoreSettings, wrong: Wrong) -> None:
+    """The world that a restart would make of what is on the disk equals the one that was lived. Raises BrokenInvariant where it is
+    none at all."""
+    now = shell.clock.now()
+    engine = Engine(settings=settings)
+    engine.recover(disk.live_records())
+    engine.recovered(disk.highest, now)
+    while engine.unfinished:
+        engine.step(Continued(), now)
+    _same(shell.engine.world, engine.world, wrong)
+    check(engine.world)
+
+
+async def balanced(books: Books, kept: OutputStore, wrong: Wrong) -> None:
+    """At the end: all that was accepted has ended, every attempt has its end, and what is kept of its output is what it printed."""
+    for serial, job in books.jobs.items():
+        if job.accepted and job.state is None:
+            wrong(f"job {serial} has not ended")
+    for attempt, entry in books.attempts.items():
+        if entry.ended is None:
+            wrong(f"attempt {attempt} has no end")
+        program = books.programs.get(attempt)
+        piece = await kept.read(attempt, 1, limit=1 << 20)
+        printed = output_of(attempt, program.written) if program is not None else b""
+        lost = entry.ended is not None and entry.ended.outcome == Outcome.LOST
+        if program is not None and not program.owner.alive:
+            lost = True  # what its owner had not handed over went with it
+        if piece.data != printed and not (lost and printed.startswith(piece.data)):
+            wrong(f"attempt {attempt} printed {len(printed)} bytes, kept are {len(piece.data)}")
+
+
+def started_in_time(books: Books, name: str, limit: int, wrong: Wrong) -> None:
+    """A task that others would starve has started within a time."""
+    started = [program.began for program in books.programs.values() if program.spec.name == name]
+    if not started or min(started) > limit:
+        wrong(f"{name} started at {started}, it should have by {limit}")

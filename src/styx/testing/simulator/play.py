@@ -21,23 +21,28 @@ import msgspec
 from styx.core.apply import BrokenInvariant
 from styx.core.effects import Step
 from styx.core.engine import Engine
-from styx.core.events import AgentLost, AgentSuspected, Continued, Event, PlacementDue
+from styx.core.events import AgentLost, AgentSuspected, Event, PlacementDue
 from styx.core.invariants import check
 from styx.core.records import NodeLost, Record
-from styx.core.states import Outcome
 from styx.runtime.shell import ShellSettings
 from styx.store.base import Batch
 from styx.testing.simulator.books import Books
 from styx.testing.simulator.deeds import Deeds
 from styx.testing.simulator.disk import Disk, Segments
-from styx.testing.simulator.holding import durable_first, lost_alone, nobody_waits_for_nothing, same
+from styx.testing.simulator.holding import (
+    balanced,
+    durable_first,
+    lost_alone,
+    nobody_waits_for_nothing,
+    same_when_rebuilt,
+    started_in_time,
+)
 from styx.testing.simulator.ledger import Ledger
 from styx.testing.simulator.listening import Listening
 from styx.testing.simulator.machine import Machine
 from styx.testing.simulator.network import Network
 from styx.testing.simulator.plan import Plan, draw
 from styx.testing.simulator.process import task_factory
-from styx.testing.simulator.program import output_of
 from styx.testing.simulator.running import Running
 from styx.testing.simulator.server import Server
 from styx.testing.simulator.timeloop import Stuck, TimeLoop
@@ -270,14 +275,7 @@ class Simulator:
         shell = self.server.shell
         if shell is None or self._committing or shell.engine.world.staged or shell.engine.unfinished:
             return
-        engine = Engine(settings=self.plan.core)
-        engine.recover(self.disk.live_records())
-        engine.recovered(self.disk.highest, shell.clock.now())
-        now = shell.clock.now()
-        while engine.unfinished:
-            engine.step(Continued(), now)
-        same(shell.engine.world, engine.world, self._wrong)
-        check(engine.world)
+        same_when_rebuilt(shell, self.disk, self.plan.core, self._wrong)
 
     def _lost(self, node: int) -> None:
         """The server says that a lease is over: it must have listened for as long, and the agent must know."""
@@ -340,31 +338,12 @@ class Simulator:
         for caller in self._deeds.callers:
             caller.result()
         self._compare_rebuilt()
-        books = self.books
-        for serial, job in books.jobs.items():
-            if job.accepted and job.state is None:
-                self._wrong(f"job {serial} has not ended")
         shell = self.server.shell
         assert shell is not None
-        for attempt, entry in books.attempts.items():
-            if entry.ended is None:
-                self._wrong(f"attempt {attempt} has no end")
-            program = books.programs.get(attempt)
-            piece = await shell.output.read(attempt, 1, limit=1 << 20)
-            printed = output_of(attempt, program.written) if program is not None else b""
-            lost = entry.ended is not None and entry.ended.outcome == Outcome.LOST
-            if program is not None and not program.owner.alive:
-                lost = True  # what its owner had not handed over went with it
-            if piece.data != printed and not (lost and printed.startswith(piece.data)):
-                self._wrong(f"attempt {attempt} printed {len(printed)} bytes, kept are {len(piece.data)}")
+        await balanced(self.books, shell.output, self._wrong)
         name, limit = self.plan.starving
         if name:
-            self._starved(name, limit)
-
-    def _starved(self, name: str, limit: int) -> None:
-        started = [program.began for program in self.books.programs.values() if program.spec.name == name]
-        if not started or min(started) > limit:
-            self._wrong(f"{name} started at {started}, it should have by {limit}")
+            started_in_time(self.books, name, limit, self._wrong)
 
     # -- telling ----------------------------------------------------------------------------------------------------
 
