@@ -163,12 +163,22 @@ end_if_forgotten() { # `contact` says when a server was last heard, and how many
   sh -c "$(end_command)"
 }
 
+# Two starts may come at once, each before the other has said that it runs: one of them stays. It goes too when its folder is taken away.
+stay_alone() {
+  read -r PID 2>/dev/null <"$ROOT/pid" || PID=
+  if [ "$PID" = "$$" ]; then return; fi
+  if ! alive && echo $$ 2>/dev/null >"$ROOT/pid"; then return; fi
+  if [ -n "$AGENT" ]; then kill -TERM "$AGENT"; fi
+  exit 0
+}
+
 # An agent that ended well was told to go: it is not started again, and the switch alone stays.
 keep() {
   AGENT= NEXT=0 WAIT=1 DONE= STOPPING= ENDS_AGAIN=0
   IDLE=$(number idle_seconds) BUSY=$(number busy_seconds)
   trap 'STOPPING=1; [ -z "$AGENT" ] || kill -TERM "$AGENT"' TERM INT
   while :; do
+    stay_alone
     end_if_forgotten
     if [ -n "$AGENT" ] && ! kill -0 "$AGENT" 2>/dev/null; then
       wait "$AGENT"
@@ -192,12 +202,10 @@ keep() {
 
 # The agent and its owner, by the folders in their command lines; programs are ended by their owner.
 tell_all() {
-  FOUND=
-  for DIR in /proc/[0-9]*; do
-    if tr '\0' ' ' 2>/dev/null <"$DIR/cmdline" | grep -qF -e "$ROOT/app/" -e "$ROOT/home/"; then
-      FOUND=1
-      kill "-$1" "${DIR#/proc/}" 2>/dev/null
-    fi
+  FOUND= # grep is not given the folders in its own command line, where it would find itself
+  for FILE in $(printf '%s\n' "$ROOT/app/" "$ROOT/home/" | grep -lF -f - /proc/[0-9]*/cmdline 2>/dev/null); do
+    FOUND=1 FILE=${FILE#/proc/}
+    kill "-$1" "${FILE%/cmdline}" 2>/dev/null
   done
 }
 
