@@ -24,9 +24,10 @@ needs_sshd = pytest.mark.skipif(
 
 
 class Sshd:
-    """`known_hosts` and `key` are files that let a client in; `target` is how it is named."""
+    """`known_hosts` and `key` are files that let a client in; `target` is how it is named. What lies in the folder `before` is run in place
+    of the system's programs of the same name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, before: Path | None = None) -> None:
         folder.mkdir(mode=0o700)
         self.folder = folder
         self.port = free_port()
@@ -41,7 +42,7 @@ class Sshd:
             )
         shutil.copy(folder / "id.pub", folder / "authorized_keys")
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {(folder / 'host.pub').read_text()}")
-        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        path = f"{f'{before}:' if before else ''}{Path(sys.executable).parent}:/usr/bin:/bin"
         (folder / "config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile {folder}/pid\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"

@@ -47,8 +47,10 @@ class Connection:
             raise Unsure(f"{self.target} did not answer within {limit:g} s") from None
         except (asyncssh.Error, OSError) as error:
             raise Unsure(f"the connection to {self.target} broke: {error}") from None
-        code = done.exit_status if done.exit_status is not None else 255
-        return code, _text(done.stdout), _text(done.stderr)
+        if done.exit_status is None or done.exit_status < 0:
+            # The connection, or the command, was ended in the middle: how far it had come is not known.
+            raise Unsure(f"{self.target} broke off before it had answered")
+        return done.exit_status, _text(done.stdout), _text(done.stderr)
 
     async def write(self, path: str, content: bytes) -> None:
         """A file, whole or not at all, for its owner only. Raises Refused when it cannot be written."""

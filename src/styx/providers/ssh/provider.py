@@ -72,6 +72,7 @@ class SshProvider:
         self._settings = settings
         self._context = context
         self._folder = context.home / "providers" / "ssh"
+        self._putting = {host: asyncio.Lock() for host in settings.hosts}
 
     @property
     def provisioner(self) -> Provisioner:
@@ -124,7 +125,8 @@ class SshProvider:
             await install.start(connection, folder, order.user_data, python, archive, sha256)
             return self._machine(host, order.cluster, order.token, MachineState.RUNNING)
 
-        return await self._with(host, put)
+        async with self._putting[host]:  # between the look and the start nobody else may start anything there
+            return await self._with(host, put)
 
     async def find(self, order: Order) -> Machine | None:
         host = self._host(order.offer.instance_type)

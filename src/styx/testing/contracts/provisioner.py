@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
@@ -22,7 +22,6 @@ from styx.providers.base import Kind, Machine, MachineState, Order, Promises, Pr
 __all__ = ["CLUSTER", "CloudWorld", "FaultyProvisionerContract", "ProvisionerContract"]
 
 CLUSTER = "c0ffee00c0ffee00"
-_KINDS = (Kind.CAPACITY, Kind.QUOTA, Kind.THROTTLED, Kind.DENIED)
 
 
 class CloudWorld(Protocol):
@@ -35,7 +34,7 @@ class CloudWorld(Protocol):
     def promises(self) -> Promises: ...
 
     def offer(self) -> Offer:
-        """One that exists there."""
+        """One that exists there and has room for one more machine."""
         ...
 
     async def alive(self) -> set[str]:
@@ -43,8 +42,8 @@ class CloudWorld(Protocol):
         ...
 
     def fault(self, call: str, what: str) -> None:
-        """Break the next "launch", "terminate" or "listing": by a Kind, "lost" (done, no answer), "dropped" (not done, no answer), or
-        for a listing "partial"."""
+        """Break the next "launch" (of the last offer), "terminate" or "listing": by a Kind, "lost" (done, no answer), "dropped" (not done,
+        no answer), or for a listing "partial"."""
         ...
 
     async def settle(self) -> None:
@@ -57,6 +56,10 @@ class CloudWorld(Protocol):
 
 
 class ProvisionerContract:
+    """`many` are as many machines as a world has room for at once, where that is little."""
+
+    many: ClassVar[int] = 12
+
     def world(self) -> AbstractAsyncContextManager[CloudWorld]:
         raise NotImplementedError
 
@@ -115,9 +118,18 @@ class ProvisionerContract:
 
         self.run(body)
 
+    def test_the_same_order_several_times_at_once_is_one_machine(self) -> None:
+        async def body(world: CloudWorld) -> None:
+            order = order_for(world, "a")
+            machines = await asyncio.gather(*(world.provisioner.launch(order) for _ in range(3)))
+            assert {machine.ref for machine in machines} == await world.alive()
+            assert len(await world.alive()) == 1
+
+        self.run(body)
+
     def test_many_at_once(self) -> None:
         async def body(world: CloudWorld) -> None:
-            orders = [order_for(world, f"n-{number}") for number in range(12)]
+            orders = [order_for(world, f"n-{number}") for number in range(self.many)]
             machines = await asyncio.gather(*map(world.provisioner.launch, orders))
             refs = {machine.ref for machine in machines}
             assert len(refs) == len(orders)
@@ -133,17 +145,20 @@ class ProvisionerContract:
 
 
 class FaultyProvisionerContract(ProvisionerContract):
-    """The same, and what holds when calls fail, for a cloud that can be broken on purpose."""
+    """The same, and what holds when calls fail, for a cloud that can be broken on purpose. `kinds` are the answers it has."""
 
-    @pytest.mark.parametrize("kind", _KINDS)
-    def test_a_no_is_told_apart_and_leaves_nothing(self, kind: Kind) -> None:
+    kinds: ClassVar[tuple[Kind, ...]] = (Kind.CAPACITY, Kind.QUOTA, Kind.THROTTLED, Kind.DENIED)
+
+    def test_a_no_is_told_apart_and_leaves_nothing(self) -> None:
         async def body(world: CloudWorld) -> None:
-            world.fault("launch", kind)
-            with pytest.raises(Refused) as refused:
-                await world.provisioner.launch(order_for(world, "a"))
-            assert refused.value.kind is kind
-            assert refused.value.message
-            assert await world.alive() == set()
+            for kind in self.kinds:
+                order = order_for(world, f"a-{kind}")
+                world.fault("launch", kind)
+                with pytest.raises(Refused) as refused:
+                    await world.provisioner.launch(order)
+                assert refused.value.kind is kind
+                assert refused.value.message
+                assert await world.alive() == set()
 
         self.run(body)
 
