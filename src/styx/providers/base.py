@@ -149,7 +149,7 @@ class Promises(msgspec.Struct, frozen=True):
     stops: bool = False  # `stop` and `start` are there
     output: bool = True  # a runner's output has no gaps
     exclusive: bool = True  # a runner can tell for certain that an attempt has ended
-    interrupts: bool = True  # a runner can stop what runs; else a stopped attempt ends when it comes to its end by itself
+    interrupts: bool = True  # a runner can stop what runs; else a stopped attempt runs to its own end
 
 
 class Check(msgspec.Struct, frozen=True):
