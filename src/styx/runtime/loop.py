@@ -46,7 +46,7 @@ class _Pace(NamedTuple):
 
 
 _LONG = _Pace(1_000, 0.005, 1_000)
-_SHORT = _Pace(500, 0.002, 250)
+_SHORT = _Pace(300, 0.001, 150)
 
 Then = Callable[[Answer], Event | None]
 
