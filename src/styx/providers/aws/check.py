@@ -31,9 +31,14 @@ async def check(clients: Clients, settings: Settings, ground: Ground) -> Check:
         return Check(False, "", ("no region of AWS is set",), (hint,), lasting=True)
     who = asyncio.ensure_future(_who(clients, settings.regions[0]))
     regions = {region: asyncio.ensure_future(_may(clients, ground, region)) for region in settings.regions}
-    _, late = await asyncio.wait([who, *regions.values()], timeout=LIMIT)
-    for task in late:
-        task.cancel()
+    asked = [who, *regions.values()]
+    for task in asked:
+        task.add_done_callback(_heard)
+    try:
+        _, late = await asyncio.wait(asked, timeout=LIMIT)
+    finally:
+        for task in asked:  # also when nobody waits for the answer any more
+            task.cancel()
     if late:
         await asyncio.wait(late)
     problems: list[tuple[str, str]] = []
@@ -50,6 +55,12 @@ async def check(clients: Clients, settings: Settings, ground: Ground) -> Check:
         _outcome(task, f"EC2 in {region}", problems, region=region, known=bool(identity))
         usable = usable or len(problems) == before or _passing(task)
     return _told(usable and bool(identity), identity, problems)
+
+
+def _heard(task: asyncio.Future[str]) -> None:
+    """What goes wrong in one whose answer is not waited for any more is nobody's business."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _done(*tasks: asyncio.Future[str]) -> set[asyncio.Future[str]]:
