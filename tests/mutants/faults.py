@@ -107,8 +107,8 @@ FAULTS = (
     Fault(
         "a rebuilt world forgets the order of arrival",
         "core/admission.py",
-        "        self.waiting = OrderedDict(sorted(self.waiting.items()))",
-        "        self.waiting = OrderedDict(sorted(self.waiting.items(), reverse=True))",
+        "        self.waiting = OrderedDict(sorted((self.admitted | self.waiting).items()))",
+        "        self.waiting = OrderedDict(sorted((self.admitted | self.waiting).items(), reverse=True))",
         "tests/sim/test_walk.py",
     ),
     Fault(
