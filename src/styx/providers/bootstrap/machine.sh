@@ -232,9 +232,10 @@ stop)
   ;;
 end)
   if alive; then kill -KILL "$PID"; fi
+  QUIET= # nothing is to be found twice: what is about to become the agent does not look like one yet
   for SIGNAL in TERM TERM 0 0 0 0 0 0 0 0 0 0 0 0 0 0 KILL; do
     tell_all "$SIGNAL"
-    [ -n "$FOUND" ] || break
+    if [ -n "$FOUND" ]; then QUIET=; elif [ -n "$QUIET" ]; then break; else QUIET=1; fi
     sleep "$PAUSE"
   done
   : >"$ROOT/ended"
