@@ -19,6 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -164,7 +165,11 @@ class Cluster:
 
     def programs(self) -> list[psutil.Process]:
         """What runs below the owners."""
-        return [child for owner in self.owners() for child in owner.children(recursive=True)]
+        found: list[psutil.Process] = []
+        for owner in self.owners():
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                found += owner.children(recursive=True)
+        return found
 
     def close(self) -> None:
         for process in [*self.agents.values(), *([self.server] if self.server else [])]:
