@@ -69,7 +69,7 @@ def name_problem(name: str) -> str:
         return "has a '/'"
     if name[0] in ".-@ " or name[-1] == " ":
         return "starts with '.', '-', '@' or a space, or ends with a space"
-    if _ELEMENT.fullmatch(name):
+    if "." in name and _ELEMENT.fullmatch(name):
         return "ends with a dot and a number, which would mean an element of an array"
     return ""
 

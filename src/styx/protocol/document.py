@@ -14,11 +14,12 @@ subclasses that remember how they were written (`written`), so that `VERSION: 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
 
-from styx.core.graph import check, name_problem
+from styx.core.graph import check_in_slices, name_problem
 from styx.core.ids import MAX_TASKS
 from styx.core.spec import JobSpec, Priority, SecretFrom, TaskSpec
 from styx.core.units import got
@@ -35,23 +36,37 @@ _NAME_HINT = "use letters, digits, '-', '_' and '.'"
 _JOB_KEYS = ("name", "priority", "deadline", "budget", "labels", "host", "cwd")
 
 
-def read_job(document: object, *, host: str = "", cwd: str = "", default_name: str = "") -> JobSpec:
+def _nothing() -> None:
+    pass
+
+
+def read_job(
+    document: object,
+    *,
+    host: str = "",
+    cwd: str = "",
+    default_name: str = "",
+    between: Callable[[], None] = _nothing,
+) -> JobSpec:
     """A JobSpec from a document: a DAG under `tasks`, or one task with `run`, `command` or `function` at its top.
 
     A job without a name gets `default_name`, else a task's program's, else "job". `host` and `cwd` say where the
-    caller is, unless the document does; relative working folders are meant from `cwd`.
+    caller is, unless the document does; relative working folders are meant from `cwd`. `between` is called again and again
+    meanwhile, for a caller who has to let others work.
     Raises SpecError with every problem; those of a document from `parse_yaml` have a line and a column.
     """
-    return _read(document, host, cwd, default_name, False)
+    return _read(document, host, cwd, default_name, False, between)
 
 
-def read_task(document: object, *, host: str = "", cwd: str = "") -> JobSpec:
+def read_task(document: object, *, host: str = "", cwd: str = "", between: Callable[[], None] = _nothing) -> JobSpec:
     """A JobSpec of one task from `{"name", "command", "args", ...}`; its name defaults to the program's."""
-    return _read(document, host, cwd, "", True)
+    return _read(document, host, cwd, "", True, between)
 
 
-def _read(document: object, host: str, cwd: str, default_name: str, single: bool) -> JobSpec:
-    reader = _Document(host, cwd)
+def _read(
+    document: object, host: str, cwd: str, default_name: str, single: bool, between: Callable[[], None]
+) -> JobSpec:
+    reader = _Document(host, cwd, between)
     findings = reader.findings
     default_name = "" if name_problem(default_name) else default_name
     spec = None
@@ -63,7 +78,7 @@ def _read(document: object, host: str, cwd: str, default_name: str, single: bool
     else:
         spec = reader.dag(document, default_name)
         if spec is not None and not findings.full:
-            findings.join(_graph_problems(spec, isinstance(document["tasks"], list)))
+            findings.join(_graph_problems(spec, isinstance(document["tasks"], list), between))
     if isinstance(document, Marked):
         findings.locate(document)
     if spec is None or findings.problems:
@@ -71,9 +86,12 @@ def _read(document: object, host: str, cwd: str, default_name: str, single: bool
     return spec
 
 
-def _graph_problems(spec: JobSpec, listed: bool) -> list[Problem]:
+def _graph_problems(spec: JobSpec, listed: bool, between: Callable[[], None]) -> list[Problem]:
     """What the graph has to say. It knows tasks by name; in a list their places are positions."""
-    _, problems = check(spec)
+    problems: list[Problem] = []
+    for _, found in check_in_slices(spec):
+        problems += found
+        between()
     if not listed or not problems:
         return problems
     # Of two tasks with one name the later one is in the way.
@@ -91,8 +109,9 @@ def _at_position(path: str, places: dict[str, str]) -> str:
 class _Document:
     """One reading of a document: what is said of the job, and the reader of its tasks."""
 
-    def __init__(self, host: str, cwd: str) -> None:
+    def __init__(self, host: str, cwd: str, between: Callable[[], None]) -> None:
         self.findings = Findings()
+        self.between = between
         self.job: dict[str, Any] = {"host": host, "cwd": cwd}
         self.tasks = TaskReader(self.findings, cwd)
 
@@ -197,12 +216,14 @@ class _Document:
                 tasks.append(self._listed(position, value))
                 if findings.full:
                     break
+                self.between()
         else:
             for key, value in raw.items():
                 name = fields.argument_text(key) or ""
                 tasks.append(self.tasks.read(name, value, ("tasks", name)))
                 if findings.full:
                     break
+                self.between()
         return tasks
 
     def _listed(self, position: int, value: object) -> TaskSpec:
