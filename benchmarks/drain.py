@@ -1,40 +1,74 @@
 """Is the server still there for everybody while a million tasks drain?
 
-They are one array, and then 1,000 arrays, on two agents with --no-work. Meanwhile a client reads tasks and submits small ones, one request after the
-other on a kept connection. The array, or the arrays, are one job; the client's requests come beside it."""
+They are one array, then 1,000 arrays, and then as many different tasks, on two agents with --no-work. Meanwhile a client reads tasks and submits
+small ones, one request after the other on a kept connection, from when the first job is accepted: different tasks come in ten jobs, so that
+the others are still being submitted then."""
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import threading
 import time
-from typing import Any
 
 from health import Stretch
 from kit import Figure, Options, Server, main, quantile, served
 
 COUNT = 1_000_000
-FORMS = ("one array", "1,000 arrays")
+BODY = 100_000  # different tasks in one request, the most that the limit of a body lets through
+FORMS = ("one array", "1,000 arrays", "different tasks")
 SMALL = b'{"name":"small","command":"true"}'
 PAUSE = 0.004  # seconds between two requests
 
 
-def job(form: str, count: int) -> dict[str, Any]:
+def bodies(form: str, count: int) -> list[bytes]:
+    """The requests that submit so many tasks."""
     if form == "one array":
-        return {"name": form, "tasks": {"t": {"command": ["true"], "array": count}}}
-    return {
-        "name": form,
-        "tasks": {f"t{number}": {"command": ["true"], "array": max(1, count // 1_000)} for number in range(1_000)},
-    }
+        jobs = [{"t": {"command": ["true"], "array": count}}]
+    elif form == "1,000 arrays":
+        jobs = [{f"t{number}": {"command": ["true"], "array": max(1, count // 1_000)} for number in range(1_000)}]
+    else:
+        jobs = [
+            {f"t{number}": {"command": ["echo", str(number)]} for number in range(first, min(first + BODY, count))}
+            for first in range(0, count, BODY)
+        ]
+    return [json.dumps({"name": form, "tasks": tasks}).encode() for tasks in jobs]
 
 
-def asked(server: Server, tasks: list[str], each: int, over: threading.Event) -> tuple[list[float], list[float]]:
+class Drain(threading.Thread):
+    """Submits them all and waits for their ends. `took`: seconds from the first submission to the last known end."""
+
+    def __init__(self, server: Server, requests: list[bytes]) -> None:
+        super().__init__()
+        self._server = Server(server.cluster)
+        self._requests = requests
+        self.jobs: list[str] = []
+        self.first = threading.Event()  # one is accepted
+        self.over = threading.Event()
+        self.accepted = self.took = 0.0
+        self.statuses: list[str] = []
+
+    def run(self) -> None:
+        try:
+            begin = time.perf_counter()
+            for request in self._requests:
+                self.jobs.append(self._server.submit(request))
+                self.first.set()
+            self.accepted = time.perf_counter() - begin
+            self.statuses = [self._server.wait(job)["status"] for job in self.jobs]
+            self.took = time.perf_counter() - begin
+        finally:
+            self.first.set()
+            self.over.set()
+
+
+def asked(server: Server, tasks: list[str], over: threading.Event) -> tuple[list[float], list[float]]:
     """Milliseconds of reads and of submissions, until it is over."""
     reads: list[float] = []
     submissions: list[float] = []
     while not over.wait(PAUSE):
-        task = f"{random.choice(tasks)}.{random.randrange(each)}" if len(reads) % 2 else random.choice(tasks)
+        task = random.choice(tasks)
         begin = time.perf_counter()
         server.ask("GET", f"/api/v1/tasks/{task}")
         reads.append((time.perf_counter() - begin) * 1_000)
@@ -44,30 +78,30 @@ def asked(server: Server, tasks: list[str], each: int, over: threading.Event) ->
     return reads, submissions
 
 
+def readable(server: Server, job: str, form: str, count: int) -> list[str]:
+    """Ids of some tasks of the job: of each array, and of elements in it."""
+    ids = [task["task_id"] for task in server.ask("GET", f"/api/v1/jobs/{job}/tasks?limit=1000")["items"]]
+    if form == "different tasks":
+        return ids
+    each = max(1, count // len(ids))
+    return ids + [f"{random.choice(ids)}.{random.randrange(each)}" for _ in range(1_000)]
+
+
 def drain(form: str, count: int) -> list[float]:
     with served(agents=2, cpus=2, no_work=True) as server:
         server.run({"name": "warm", "tasks": {"t": {"command": ["true"], "array": 2_000}}})
+        requests = bodies(form, count)
         stretch = Stretch(server)
-        begin = time.perf_counter()
-        submitted = server.submit(job(form, count))
-        accepted = time.perf_counter() - begin
-        tasks = [task["task_id"] for task in server.ask("GET", f"/api/v1/jobs/{submitted}")["graph"]]
-        over, ended = threading.Event(), []
-
-        def wait() -> None:
-            ended.append(Server(server.cluster).wait(submitted))
-            over.set()
-
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        reads, submissions = asked(server, tasks, count // len(tasks), over)
-        waiting.join()
-        took = time.perf_counter() - begin
+        work = Drain(server, requests)
+        work.start()
+        work.first.wait()
+        reads, submissions = asked(server, readable(server, work.jobs[0], form, count), work.over)
+        work.join()
         (late,) = stretch.lag(0.999)
-    if not ended or ended[0]["status"] != "SUCCEEDED":
-        raise RuntimeError(f"the job did not end well: {ended}")
-    print(f"{form}: {count / took:,.0f} tasks/s, {len(reads)} reads", file=sys.stderr)
-    return [count / accepted, count / took, quantile(reads, 0.99), quantile(submissions, 0.99), late]
+    if set(work.statuses) != {"SUCCEEDED"}:
+        raise RuntimeError(f"the jobs did not end well: {work.statuses}")
+    print(f"{form}: {count / work.took:,.0f} tasks/s, {len(reads)} reads", file=sys.stderr)
+    return [count / work.accepted, count / work.took, quantile(reads, 0.99), quantile(submissions, 0.99), late]
 
 
 def measure(options: Options) -> list[Figure]:
