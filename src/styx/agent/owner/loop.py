@@ -24,7 +24,7 @@ from styx.protocol.owner import OWNER_VERSION, OwnerHello
 __all__ = ["Loop"]
 
 _SECOND = 1_000_000_000
-_GATHER = 5_000_000  # nanoseconds
+_GATHER = 20_000_000  # nanoseconds
 _CHECK = 5 * _SECOND
 _LAST_CALL = 10 * _SECOND  # after SIGTERM, for the agent to collect what ended
 _LONGEST = 60 * _SECOND  # of a wait: epoll's clock stops in suspend, ours does not
@@ -58,8 +58,8 @@ class Loop:
         self._nonce = os.urandom(8).hex()
         self._more = False
         self._flushed = 0
-        # While work waits here, nobody waits for us: what happens within a moment goes out together, and the agent's
-        # wakeups do not take CPU from the programs.
+        # While work waits here, nobody waits for us: what happens within a moment goes out together, and neither the agent's
+        # wakeups nor the server's commits take CPU from the programs. What comes after a longer silence goes at once.
         self._gathering = False
         self._wakeup, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
