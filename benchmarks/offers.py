@@ -1,22 +1,18 @@
-"""How long does it take to choose the cheapest of ten thousand offers?
+"""How long does it take to choose the cheapest of a thousand offers, of ten and of a hundred thousand?
 
-    python benchmarks/offers.py [--offers N] [--rounds N]
-
-A catalog of N offers (sizes, prices, regions, zones and spot drawn from a fixed seed; accelerators on an eighth of the types) is asked
-for several demands. `first` is a catalog that has not been asked before, so that its index is made; `best` finds the one that is taken,
-`ranked` sorts all that fit, both with a memory of 200 refused offers; `explained` says of every other offer why it lost.
-"""
+CPU time of the core alone, for the slowest of five demands. A catalog (sizes, prices, regions, zones and spot drawn from a fixed seed;
+accelerators on an eighth of the types) is asked the first time, which makes its index, and again; then for all that fit in their order, with a
+memory of 200 refused offers; and for why each of the others lost, which `styx plan` shows."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
+from kit import Figure, Options, main
 
 from styx.core.offers import Catalog, Offer, Spot
 from styx.core.ranking import best, ranked
@@ -26,17 +22,19 @@ from styx.core.verdicts import judged
 
 GB = 1 << 30
 KINDS = ("A100", "H100", "L4", "T4", "V100")
-DEMANDS = {
-    "one CPU": (Choice(),),
-    "4 CPUs, 16 GiB, spot preferred": (Choice(Resources(4_000, 16 * GB), spot=Spot.PREFER),),
-    "8 x A100, spot preferred": (Choice(Resources(1_000, 0, 0, (("A100", 8),)), spot=Spot.PREFER),),
-    "any of three": (
+DEMANDS = (
+    (Choice(),),
+    (Choice(Resources(4_000, 16 * GB), spot=Spot.PREFER),),
+    (Choice(Resources(1_000, 0, 0, (("A100", 8),)), spot=Spot.PREFER),),
+    (
         Choice(Resources(8_000, 32 * GB), (("region", "r3"),)),
         Choice(Resources(1_000, 0, 0, (("L4", 1),)), spot=Spot.YES),
         Choice(Resources(16_000), max_hourly=2_000_000),
     ),
-    "nothing fits": (Choice(Resources(1_000, 0, 0, (("B300", 1),))),),
-}
+    (Choice(Resources(1_000, 0, 0, (("B300", 1),))),),  # fits none
+)
+COUNTS = (1_000, 10_000, 100_000)
+REFUSED = 200
 
 
 def offers(count: int) -> Iterator[Offer]:
@@ -57,42 +55,49 @@ def offers(count: int) -> Iterator[Offer]:
         yield Offer("cloud", where, f"{where}{'abcd'[n % 4]}", name, spot, here // (3 if spot else 1), size)
 
 
-def milliseconds(work: Callable[[], object], rounds: int) -> dict[str, float]:
-    spans = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        spans.append((time.perf_counter() - start) * 1_000)
-    return {"median": round(statistics.median(spans), 3), "worst": round(max(spans), 3)}
+def milliseconds(work: Callable[[], object]) -> float:
+    begin = time.thread_time()
+    work()
+    return (time.thread_time() - begin) * 1_000
 
 
-def _of(
-    catalog: Catalog, choices: tuple[Choice, ...], avoid: Callable[[Offer], bool], rounds: int
-) -> dict[str, dict[str, float]]:
-    return {
-        "first": milliseconds(lambda: best(msgspec.structs.replace(catalog), choices, False, 1, avoid), 9),
-        "best": milliseconds(lambda: best(catalog, choices, False, 3, avoid), rounds),
-        "ranked": milliseconds(lambda: ranked(catalog, choices, False, 3, avoid), rounds),
-        "explained": milliseconds(lambda: judged(catalog, choices, False, 3), 9),
-    }
+def slowest(work: Callable[[tuple[Choice, ...]], object]) -> float:
+    """Of the demands, the one that takes longest."""
+    return max(milliseconds(partial(work, choices)) for choices in DEMANDS)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--offers", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=50)
-    options = parser.parse_args()
-    catalog = Catalog(tuple(offers(options.offers)), frozenset({"cloud"}))
-    refused = {id(offer) for offer in random.Random(3).sample(catalog.offers, min(200, options.offers))}
+def measure(options: Options) -> list[Figure]:
+    figures: list[Figure] = []
+    for count in COUNTS:
+        catalog = Catalog(tuple(offers(count)), frozenset({"cloud"}))
+        refused = {id(offer) for offer in random.Random(3).sample(catalog.offers, min(REFUSED, count))}
 
-    def avoid(offer: Offer) -> bool:
-        return id(offer) in refused
+        def avoid(offer: Offer, refused: set[int] = refused) -> bool:
+            return id(offer) in refused
 
-    result: dict[str, object] = {"offers": len(catalog.offers), "milliseconds": {}}
-    for name, choices in DEMANDS.items():
-        result["milliseconds"][name] = _of(catalog, choices, avoid, options.rounds)  # type: ignore[index]
-    print(json.dumps(result, indent=2))
+        def first(choices: tuple[Choice, ...], catalog: Catalog = catalog) -> object:
+            return best(msgspec.structs.replace(catalog), choices, False, 1, avoid)
+
+        def again(choices: tuple[Choice, ...], catalog: Catalog = catalog) -> object:
+            return best(catalog, choices, False, 3, avoid)
+
+        def sort(choices: tuple[Choice, ...], catalog: Catalog = catalog) -> object:
+            return ranked(catalog, choices, False, 3, avoid)
+
+        def explain(choices: tuple[Choice, ...], catalog: Catalog = catalog) -> object:
+            return judged(catalog, choices, False, 3)
+
+        for what, work in (
+            ("the first time", first),
+            ("again", again),
+            ("all that fit, in order", sort),
+            ("why each lost", explain),
+        ):
+            slowest(work)
+            values = [slowest(work) for _ in range(options.rounds)]
+            figures.append(Figure(f"of {count:,} offers, {what}", "ms", values, less=True))
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    main("How long does it take to choose the cheapest of many offers?", measure, rounds=5)

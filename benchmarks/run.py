@@ -61,6 +61,7 @@ SCALE = (  # how the cost of one grows with their number
     Question("agents", 1, limit=420),
     Question("logs", 3),
     Question("instances", 2),
+    Question("offers", 5),
 )
 QUESTIONS = (*COMPARED, *SCALE)
 GROUPS = {  # in this order: what is held against one another is measured close together
