@@ -49,6 +49,7 @@ class Supervisor:
         self._outlet = outlet
         self._admission = Admission(_NOTHING)
         self._unsettled: dict[int, Attempt] = {}  # waiting and started ones, by ordinal
+        self._exclusive: dict[int, Attempt] = {}  # of those, the ones that end with the lease: looked at every turn
         self._leaving: set[int] = set()  # ordinals of those that nobody wants and that still run
         self._timeouts: list[tuple[int, int, Attempt]] = []
         self._ordinal = 0
@@ -82,6 +83,8 @@ class Supervisor:
             self._never_ran(attempt, Outcome.REJECTED, "the owner is about to exit", now)
             return
         self._unsettled[attempt.ordinal] = attempt
+        if spec.exclusive:
+            self._exclusive[attempt.ordinal] = attempt
         self._admission.arrive(attempt.ordinal, spec.resources)
         self._refuse_too_large(attempt, now)
 
@@ -201,6 +204,7 @@ class Supervisor:
         attempt.settled = True
         self._admission.leave(attempt.ordinal)
         self._unsettled.pop(attempt.ordinal, None)
+        self._exclusive.pop(attempt.ordinal, None)
         self._leaving.discard(attempt.ordinal)
         if attempt.device_ids:
             self._workshop.devices.give_back(attempt.device_ids)
@@ -293,12 +297,9 @@ class Supervisor:
         if self._lease_end is not None and self._lease_end <= now:
             self._lease_end = None
             self._cut_off = True
-            for attempt in self._exclusive():
+            for attempt in list(self._exclusive.values()):
                 self.end(attempt, Outcome.KILLED, "the lease of its node is over", now)
         self.undertaker.tick(now)
-
-    def _exclusive(self) -> list[Attempt]:
-        return [attempt for attempt in self._unsettled.values() if attempt.spec.exclusive]
 
     def wake_at(self) -> int | None:
         times = [at for at in (self.undertaker.wake_at(), self._pipes.wake_at()) if at is not None]
@@ -306,7 +307,7 @@ class Supervisor:
             heapq.heappop(self._timeouts)
         if self._timeouts:
             times.append(self._timeouts[0][0])
-        if self._lease_end is not None and self._exclusive():
+        if self._lease_end is not None and self._exclusive:
             times.append(self._lease_end)
         return min(times, default=None)
 
