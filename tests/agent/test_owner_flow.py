@@ -14,6 +14,7 @@ from styx.agent.owner.attempt import Attempt
 from styx.agent.owner.chunks import Chunks
 from styx.agent.owner.flow import SPAN, Flow
 from styx.agent.owner.frames import Gathered, encode, from_owner
+from styx.agent.owner.outlet import Outlet
 from styx.agent.owner.pipes import CHUNK, Pipes
 from styx.agent.owner.spool import Budget, Spool
 from styx.protocol.messages import Run
@@ -144,3 +145,15 @@ def test_a_gathered_frame_is_what_the_messages_would_be(outputs: list[list[bytes
     whole = b"".join(parts)
     assert len(whole) == length
     assert from_owner().feed(whole) == from_owner().feed(encode(messages)) == messages
+
+
+def test_much_output_does_not_wait_for_ends_that_are_gathered_and_little_does(tmp_path: Path) -> None:
+    outlet, attempt = Outlet(), Attempt(1, spec("yes"), Run(1, 0, 1), "")
+    attempt.spool = Spool(Budget(), str(tmp_path / "spool"))
+    for size, pressing in ((1_000, False), (60_000, False), (10_000, True)):
+        attempt.spool.streams[0].append(bytes(size))
+        outlet.due(attempt)
+        assert outlet.pressing is pressing
+    outlet.flush(0)
+    assert not outlet.pressing
+    attempt.spool.close()

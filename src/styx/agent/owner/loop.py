@@ -97,7 +97,8 @@ class Loop:
             self._trash.step()
         if self._outlet.link is None:
             self._look_for_the_folder(now)
-        self._gathering = supervisor.waiting and self._flushed <= now < self._flushed + _GATHER
+        together = supervisor.waiting and not self._outlet.pressing
+        self._gathering = together and self._flushed <= now < self._flushed + _GATHER
         if not self._gathering:
             self._flushed = now
             if not self._outlet.flush(now):

@@ -25,13 +25,14 @@ _PER_FRAME = 4_096  # ends
 
 
 class Outlet:
-    """`inflight` counts bytes sent on the present connection and not released."""
+    """`inflight` counts bytes sent on the present connection and not released. `pressing`: so much output waits that it should go now."""
 
-    __slots__ = ("_due", "_started", "inflight", "link", "moved")
+    __slots__ = ("_due", "_started", "inflight", "link", "moved", "pressing")
 
     def __init__(self) -> None:
         self.link: Link | None = None
         self.inflight = 0
+        self.pressing = False
         self.moved: list[Attempt] = []  # what `flush` has sent output of
         self._started: list[int] = []
         self._due: dict[Attempt, None] = {}  # attempts with something to tell, in turn
@@ -58,6 +59,8 @@ class Outlet:
     def due(self, attempt: Attempt) -> None:
         """It has new output, or has ended, or room to send it was made."""
         self._due[attempt] = None
+        if attempt.spool.unsent >= _LEAST:
+            self.pressing = True
 
     def drop(self, attempt: Attempt) -> None:
         self._due.pop(attempt, None)
@@ -65,11 +68,12 @@ class Outlet:
     def released(self, attempt: Attempt, landed: int) -> None:
         self.inflight -= landed
         if attempt.spool.owed or attempt.state == ENDED:
-            self._due[attempt] = None
+            self.due(attempt)
 
     def flush(self, now: int) -> bool:
         """Send what may be sent. False when the connection is over."""
         link = self.link
+        self.pressing = False
         if link is None or not link.configured:
             return True
         if link.queued and not link.flush():

@@ -196,6 +196,12 @@ class Spool:
         return self.streams[0].held > 0 or self.streams[1].held > 0
 
     @property
+    def unsent(self) -> int:
+        """Bytes."""
+        first, second = self.streams
+        return first.total - first.sent + second.total - second.sent
+
+    @property
     def all_sent(self) -> bool:
         first, second = self.streams
         return first.sent == first.total and second.sent == second.total
