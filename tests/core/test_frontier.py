@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from styx.core.fit import Labels, fits_now, least
+from styx.core.fit import Labels, fits_now
 from styx.core.frontier import Frontier
 from styx.core.queues import ReadyQueues
-from styx.core.resources import Resources
+from styx.core.resources import Resources, least
 from styx.core.world import Node
 
 parts = st.integers(0, 4)

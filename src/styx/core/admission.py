@@ -8,26 +8,31 @@ heard of fewer ends has admitted a shorter prefix: the two can lag, but never co
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
-from styx.core.resources import Resources
+from styx.core.resources import Resources, least
 
-__all__ = ["Admission"]
+__all__ = ["LOOK_AT", "Admission"]
+
+LOOK_AT = 32  # attempts under way that are looked at to see what the next end may free
 
 
 class Admission:
     """`free` is what the admitted leave over; `waiting` holds the others in order. It is an OrderedDict because its head is taken
     over and over: a dict would look past all that was taken before."""
 
-    __slots__ = ("admitted", "free", "waiting")
+    __slots__ = ("_ending", "admitted", "free", "waiting")
 
     def __init__(self, capacity: Resources) -> None:
         self.free = capacity
         self.waiting: OrderedDict[int, Resources] = OrderedDict()
         self.admitted: dict[int, Resources] = {}
+        self._ending: tuple[list[Resources], Resources, int] | None = None  # not asked for since something changed
 
     def resize(self, before: Resources, after: Resources) -> None:
         """The capacity changed; what is admitted stays admitted, so `free` may go below zero for a while."""
         self.free = self.free.plus(after).minus(before)
+        self._ending = None
 
     def arrive(self, key: int, demand: Resources) -> None:
         self.waiting[key] = demand
@@ -39,6 +44,7 @@ class Admission:
             return False
         self.admitted[key] = demand
         self.free = self.free.minus(demand)
+        self._ending = None
         return True
 
     def head(self) -> int | None:
@@ -53,17 +59,29 @@ class Admission:
             self.free = self.free.plus(demand)
         self.waiting = OrderedDict(sorted((self.admitted | self.waiting).items()))
         self.admitted.clear()
+        self._ending = None
 
     def admit(self, key: int) -> None:
         """Take the head in. The caller got `key` from `head`."""
         demand = self.waiting.pop(key)
         self.admitted[key] = demand
         self.free = self.free.minus(demand)
+        self._ending = None
 
     def leave(self, key: int) -> None:
         """One that was admitted ended, or one that waited went away. Unknown keys are ignored."""
         demand = self.admitted.pop(key, None)
         if demand is not None:
             self.free = self.free.plus(demand)
+            self._ending = None
         else:
             self.waiting.pop(key, None)
+
+    def ending(self) -> tuple[list[Resources], Resources, int]:
+        """The demands of those that may be the next to end; what will be free after that end, whichever it is; and the most
+        CPUs that may be."""
+        if self._ending is None:
+            free, demands = self.free, list(islice(reversed(self.admitted.values()), LOOK_AT))
+            most = free.cpus + max([demand.cpus for demand in demands], default=0)
+            self._ending = demands, free.plus(least(demands)), most
+        return self._ending

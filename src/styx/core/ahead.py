@@ -28,8 +28,6 @@ from styx.core.world import Node, World
 
 __all__ = ["AheadRoom", "admit", "filled", "keeps_up", "recall", "recall_waiting", "watch"]
 
-_LOOK_AT = 32  # attempts under way on a node that are looked at to see what the next end may free
-
 
 def admit(turn: Turn, node: Node) -> None:
     """Admit what fits from the head of the node's queue. Called when attempts ended there."""
@@ -57,14 +55,11 @@ def filled(turn: Turn, node: Node) -> None:
 class AheadRoom:
     """How much more may be sent ahead to one node within one pass of placement."""
 
-    __slots__ = ("_claim", "_most", "_node", "_running", "_scanned", "_sure", "_tail", "left")
+    __slots__ = ("_claim", "_node", "_scanned", "_tail", "left")
 
     def __init__(self, world: World, now: int, settings: CoreSettings, node: Node) -> None:
         admission = node.admission
         self._node = node
-        self._running: list[Resources] | None = None  # see `_next_to_end`
-        self._sure = 0  # CPUs that will be free after the next end, whichever it is
-        self._most = 0  # and the most that may be
         self._claim: Resources | None = None  # the demand that comes first and would take it; with two, nobody else may
         self._scanned = 0  # how many of the stuck shapes were looked at for `_claim`
         self._tail: Resources | None = None  # the demand that waits there already
@@ -80,49 +75,38 @@ class AheadRoom:
     def allows(self, shape: Shape, stuck: list[Shape]) -> bool:
         """Whether one more of this shape may be sent ahead. `stuck` are the shapes that come before it and found no
         place; it only grows within a pass."""
-        if self.left <= 0:
-            return False
         node, demand = self._node, shape.resources
-        if self._tail is None:
-            free, running = node.admission.free, self._next_to_end()
-            if demand.cpus > self._sure:
-                return False
-            if demand.fits(free):  # a reservation was given up in this pass: it can start, in the next
-                return False
-            lacking = demand.minus(free)
-            if not all(lacking.fits(ending) for ending in running) or mismatch(node, demand, shape.labels):
-                return False
-        elif self._tail != demand or mismatch(node, demand, shape.labels):
+        if self.left <= 0 or (self._claim is not None and self._claim != demand):
             return False
-        self._hear(stuck)
+        if self._tail is None:
+            _, sure, _ = node.admission.ending()
+            if not demand.fits(sure):
+                return False
+            if demand.fits(node.admission.free):  # a reservation was given up in this pass: it can start, in the next
+                return False
+        elif self._tail != demand:
+            return False
+        if mismatch(node, demand, shape.labels) is not None:
+            return False
+        if self._scanned < len(stuck):
+            self._hear(stuck)
         return self.left > 0 and (self._claim is None or self._claim == demand)
 
     def _hear(self, stuck: list[Shape]) -> None:
         """Who of those that came up since would take the next room here."""
-        if self._scanned == len(stuck):
-            return
-        node, running, most = self._node, self._next_to_end(), self._most
+        node, free = self._node, self._node.admission.free
+        running, _, most = node.admission.ending()
         for other in islice(stuck, self._scanned, None):
             demand = other.resources
             if demand.cpus > most or demand == self._claim:
                 continue
-            lacking = demand.minus(node.admission.free)
+            lacking = demand.minus(free)
             if any(lacking.fits(ending) for ending in running) and mismatch(node, demand, other.labels) is None:
                 if self._claim is not None:
                     self.left = 0
                     break
                 self._claim = demand
         self._scanned = len(stuck)
-
-    def _next_to_end(self) -> list[Resources]:
-        """The demands of those that may be the next to end. Found out when first asked for: most looks at a node end before."""
-        if self._running is None:
-            admission = self._node.admission
-            running = islice(reversed(admission.admitted.values()), _LOOK_AT)
-            self._running = list({id(demand): demand for demand in running}.values())
-            cpus = [demand.cpus for demand in self._running]
-            self._sure, self._most = admission.free.cpus + min(cpus), admission.free.cpus + max(cpus)
-        return self._running
 
     def take(self, shape: Shape) -> None:
         self.left -= 1
@@ -132,7 +116,7 @@ class AheadRoom:
 def watch(turn: Turn, node: Node) -> None:
     """Something waits on the node: see to it that `recall` looks at it in time."""
     queues = turn.world.queues
-    queues.ahead[node.id] = queues.ahead.get(node.id, 0)
+    queues.ahead.setdefault(node.id, 0)
     _arm(turn)
 
 

@@ -44,7 +44,7 @@ __all__ = ["APPLY", "EXIT_TIMED_OUT", "BrokenInvariant", "apply", "forget_job", 
 EXIT_TIMED_OUT = 124
 """What a job exits with that ran out of time, as `timeout(1)` does; the attempt keeps the code of its program."""
 
-_PENDING, _READY = int(TaskState.PENDING), int(TaskState.READY)
+_PENDING, _READY, _ASSIGNED = int(TaskState.PENDING), int(TaskState.READY), int(TaskState.ASSIGNED)
 _TO_READY = bytes.maketrans(bytes([_PENDING]), bytes([_READY]))
 _PENDING_RUN = re.compile(rb"\x00+")
 
@@ -173,7 +173,7 @@ def _attempt_assigned(world: World, record: AttemptAssigned) -> None:
     task = world.jobs[record.job].tasks[record.task]
     node = world.nodes[record.node]
     index = record.index
-    _move(task, index, TaskState.ASSIGNED, world)
+    _move(task, index, _ASSIGNED, world)
     numbers = task.numbers
     if numbers is None:
         numbers = task.numbers = _column(task)

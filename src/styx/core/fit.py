@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from styx.core.queues import Shape
@@ -26,7 +25,6 @@ __all__ = [
     "SPOT",
     "Obstacle",
     "fits_now",
-    "least",
     "mismatch",
     "missing",
     "obstacle",
@@ -37,7 +35,6 @@ __all__ = [
 ]
 
 _UP = NodeState.UP
-_CPUS, _MEMORY, _DISK = attrgetter("cpus"), attrgetter("memory"), attrgetter("disk")
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -132,19 +129,6 @@ def obstacle(node: Node, shape: Shape, shapes: Sequence[Shape]) -> Obstacle | No
     if not shape.resources.fits(node.admission.free):
         return Obstacle.ROOM
     return Obstacle.RESERVED
-
-
-def least(demands: Sequence[Resources]) -> Resources:
-    """The most that is no larger than any of these: the smallest of each part. Of none, nothing."""
-    if len(demands) < 2:
-        return demands[0] if demands else Resources(0)
-    kinds = dict(demands[0].accelerators)
-    for demand in demands[1:] if kinds else ():
-        other = dict(demand.accelerators)
-        kinds = {kind: min(count, other[kind]) for kind, count in kinds.items() if kind in other}
-    return Resources(
-        min(map(_CPUS, demands)), min(map(_MEMORY, demands)), min(map(_DISK, demands)), tuple(sorted(kinds.items()))
-    )
 
 
 def missing(resources: Resources, room: Resources) -> Resources:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from styx.core.admission import LOOK_AT
 from styx.core.apply import BrokenInvariant
-from styx.core.resources import Resources
+from styx.core.resources import Resources, least
 from styx.core.states import TaskState
 from styx.core.world import Job, Node, Task, World
 
@@ -111,6 +112,11 @@ def _check_node(world: World, node: Node) -> None:
     _require(
         node.capacity.minus(used) == node.admission.free,
         f"{name}: free is not capacity less what is admitted",
+    )
+    _, sure, _ = node.admission.ending()
+    _require(
+        sure == node.admission.free.plus(least(list(admitted.values())[-LOOK_AT:])),
+        f"{name}: what is free after the next end was kept too long",
     )
     if node.connected:
         _require(used.fits(node.capacity), f"{name}: more is admitted than it has")

@@ -27,7 +27,6 @@ from styx.core.queues import Line, Shape, job_key
 from styx.core.reach import Reach
 from styx.core.records import AttemptAssigned
 from styx.core.reservation import found_no_place, give_up, give_up_moot, told_already
-from styx.core.states import TaskState
 from styx.core.turn import Turn
 
 if TYPE_CHECKING:
@@ -40,8 +39,10 @@ _INDEX_MASK = (1 << _INDEX_BITS) - 1
 _LOOKS = 2_000
 _LOOKS_EACH = 4
 _GLANCES = 8  # nodes that are measured for the price of one look
+_PLACED = 3  # looks that it costs to place one
 _ROOM = 4  # looks that it costs to see what may be sent ahead to a node
 _JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
+_LAST = (1 << 120, 0)  # comes after every key
 
 
 def place(turn: Turn, limit: int) -> bool:
@@ -116,55 +117,51 @@ class _Pass:
         heapify(order)
         lines: dict[int, list[tuple[int, int, Line]]] = {}  # job -> heap of its borrowed lines, by position
         while order:
-            key, rank, what = order[0]
+            key, _, what = order[0]
             if self._looks < 0:
                 return True
             if isinstance(what, Shape):
                 self._come_up(order, lines, what, key)
                 continue
-            mine = lines[what.serial]
-            position, _, line = mine[0]
-            shape = line.shape
-            task = what.tasks[position >> _INDEX_BITS]
-            if task.more and task.states[position & _INDEX_MASK] != TaskState.READY:
-                self._moved_on(order, mine, what, rank)  # another of its alternatives found a place in this pass
-                continue
+            if not self._serve(order, lines[what.serial], what):
+                return True
+        return self._looks < 0
+
+    def _serve(self, order: list[tuple[int, int, Shape | Job]], mine: list[tuple[int, int, Line]], job: Job) -> bool:
+        """Place of a job's lines for as long as nobody else comes before the job; False when the limit stopped it."""
+        others = [entry[:2] for entry in order[1:3]]
+        following = min(others) if others else _LAST
+        while mine and self._looks >= 0 and (job_key(job), _JOB) < following:
+            if not self._serve_line(mine, job, following):
+                return False
+        if mine:
+            heapreplace(order, (job_key(job), _JOB, job))
+        else:
+            heappop(order)
+        return True
+
+    def _serve_line(self, mine: list[tuple[int, int, Line]], job: Job, following: tuple[int, int]) -> bool:
+        """The same for the line that goes first, for as long as no other of the job's lines comes before it."""
+        _, key, line = mine[0]
+        shape, tasks, others = line.shape, job.tasks, mine[1:3]
+        until = min(others) if others else None
+        while self._looks >= 0 and (job_key(job), _JOB) < following:
+            position = line.peek()
+            if position < 0:
+                heappop(mine)
+                return True
+            entry = position, key, line
+            if until is not None and entry > until:
+                heapreplace(mine, entry)
+                return True
             found = self._find(shape)
             if found is None:
                 heappop(mine)
-            else:
-                if not self._left:
-                    return True
-                self._assign(line, task, position & _INDEX_MASK, *found)
-                position = line.peek()
-                if position < 0:
-                    heappop(mine)
-                else:
-                    heapreplace(mine, (position, shape.key, line))
-            if mine:
-                heapreplace(order, (job_key(what), rank, what))
-            else:
-                heappop(order)
-        return self._looks < 0
-
-    def _moved_on(
-        self,
-        order: list[tuple[int, int, Shape | Job]],
-        mine: list[tuple[int, int, Line]],
-        job: Job,
-        rank: int,
-    ) -> None:
-        """The first of a job's lines names what is not READY any more: look where the line goes on."""
-        _, _, line = mine[0]
-        position = line.peek()
-        if position < 0:
-            heappop(mine)
-        else:
-            heapreplace(mine, (position, line.shape.key, line))
-        if mine:
-            heapreplace(order, (job_key(job), rank, job))
-        else:
-            heappop(order)
+                return True
+            if not self._left:
+                return False
+            self._assign(line, tasks[position >> _INDEX_BITS], position & _INDEX_MASK, *found)
+        return True
 
     def _come_up(
         self,
@@ -210,15 +207,18 @@ class _Pass:
     def _find(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
         """A node for the head of the shape, with the round it stands at the front of, or None as the round when the
         task is to be sent ahead to it. None when there is no node, or the pass has looked at enough of them."""
-        if shape.key in self._out:
+        key = shape.key
+        if key in self._out:
             return None
-        if shape.key not in self._looked and (self._covered(shape) or self._nothing_new(shape)):
-            found = None
-        else:
-            found = self._look(shape)
-            if found is None and self._looks >= 0:
-                self._asked(shape)
+        if key not in self._looked:
+            if self._covered(shape) or self._nothing_new(shape):
+                self._found_nothing(shape)
+                return None
+            self._looked.add(key)
+            self._refresh(shape)
+        found = self._look(shape)
         if found is None and self._looks >= 0:
+            self._asked(shape)
             self._found_nothing(shape)
         return found
 
@@ -252,9 +252,6 @@ class _Pass:
 
     def _look(self, shape: Shape) -> tuple[Node, deque[int] | None] | None:
         queues, nodes = self._world.queues, self._world.nodes
-        if shape.key not in self._looked:
-            self._looked.add(shape.key)
-            self._refresh(shape)
         if shape.candidates is None:
             return None
         plain, accelerated, behind = shape.candidates
@@ -322,6 +319,7 @@ class _Pass:
             watch(turn, node)
         self._reach.placed(node)
         self._left -= 1
+        self._looks -= _PLACED
         sent = self._sent.get(node.id)
         if sent is None:
             self._sent[node.id] = [attempt]

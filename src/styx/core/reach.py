@@ -29,16 +29,17 @@ class Reach:
 
     __slots__ = (
         "_ages",
+        "_ahead_ms",
         "_changed",
         "_deep",
         "_highs",
+        "_least_cpus",
         "_lows",
         "_most_ahead",
         "_nodes",
         "_queues",
         "_rooms",
         "_row",
-        "_settings",
         "_start",
         "_tops",
     )
@@ -46,7 +47,8 @@ class Reach:
     def __init__(self, world: World, settings: CoreSettings) -> None:
         self._queues = world.queues
         self._nodes = world.nodes
-        self._settings = settings
+        self._ahead_ms = settings.ahead_ms
+        self._least_cpus = max(1, world.queues.least_cpus)
         self._start = self._queues.changes
         self._deep = self._start + 1  # every change from this number on has its row
         self._row: dict[int, int] = {}  # node -> its row
@@ -87,7 +89,7 @@ class Reach:
                 behind = [
                     node
                     for node, low, high, room in zip(changed, self._lows, self._highs, rooms, strict=False)
-                    if low <= cpus <= high and room < cpus
+                    if low <= cpus <= high and room < cpus and self._may_follow(node, cpus)
                 ]
                 behind.reverse()
         if self._queues.changes != self._start:
@@ -96,6 +98,14 @@ class Reach:
             behind = [node for node in behind if node not in late]
             starting += [node for node in late if _good_for(self._measure(node), cpus)]
         return starting, behind
+
+    def _may_follow(self, identifier: int, cpus: int) -> bool:
+        """Whether so many CPUs may be sent ahead to the node, given who waits or runs there. Measured only for who asks: few do."""
+        admission = self._nodes[identifier].admission
+        if admission.waiting:
+            return next(reversed(admission.waiting.values())).cpus == cpus
+        _, sure, _ = admission.ending()
+        return cpus <= sure.cpus
 
     def placed(self, node: Node) -> None:
         """The node has less room than when it was measured."""
@@ -127,7 +137,7 @@ class Reach:
         if not added:
             return
         self._row.update(zip(added, count(first), strict=False))
-        rooms, lows, highs = zip(*map(self._measure, added), strict=True)
+        rooms, lows, highs = zip(*[self._measure(node) for node in added], strict=True)
         self._rooms += rooms
         self._lows += lows
         self._highs += highs
@@ -157,8 +167,8 @@ class Reach:
         room = admission.free.cpus
         if not node.pace:
             return room, 0, -1
-        held = len(admission.admitted) + room // max(1, self._queues.least_cpus)  # at most, when the pass has filled it
-        return room, 0, node.capacity.cpus if node.pace <= held * self._settings.ahead_ms else -1
+        held = len(admission.admitted) + room // self._least_cpus  # at most, when the pass has filled it
+        return room, 0, node.capacity.cpus if node.pace <= held * self._ahead_ms else -1
 
 
 def _good_for(measure: tuple[int, int, int], cpus: int) -> bool:

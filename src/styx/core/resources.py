@@ -6,15 +6,20 @@ are the same kind of vector; what is free is the difference.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
+
 import msgspec
 
-__all__ = ["Resources"]
+__all__ = ["Resources", "least"]
 
 # The reference machine that makes unlike resources comparable: one CPU weighs as much as 4 GiB of memory (the ratio of
 # the clouds' general-purpose types), as 64 GiB of disk, and an eighth of an accelerator.
 _MEMORY_PER_CPU = 4 << 30
 _DISK_PER_CPU = 64 << 30
 _CPUS_PER_ACCELERATOR = 8
+
+_CPUS, _MEMORY, _DISK = attrgetter("cpus"), attrgetter("memory"), attrgetter("disk")
 
 
 class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -56,6 +61,19 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             self.disk * 1_000 // _DISK_PER_CPU,
             accelerators,
         )
+
+
+def least(demands: Sequence[Resources]) -> Resources:
+    """The most that is no larger than any of these: the smallest of each part. Of none, nothing."""
+    if len(demands) < 2:
+        return demands[0] if demands else Resources(0)
+    kinds = dict(demands[0].accelerators)
+    for demand in demands[1:] if kinds else ():
+        other = dict(demand.accelerators)
+        kinds = {kind: min(count, other[kind]) for kind, count in kinds.items() if kind in other}
+    return Resources(
+        min(map(_CPUS, demands)), min(map(_MEMORY, demands)), min(map(_DISK, demands)), tuple(sorted(kinds.items()))
+    )
 
 
 def _fits_accelerators(wanted: tuple[tuple[str, int], ...], room: tuple[tuple[str, int], ...]) -> bool:
