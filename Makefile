@@ -18,11 +18,11 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --group test
+	$(BIN)/python -m pip install -q -e . --group test
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test
-	$(BIN)/python -m pip install -q --group check
+	$(BIN)/python -m pip install -q -e . --group test --group check
 	@touch $@
 
 demo: $(VENV)/.installed ## install Styx and run the census of your Python's standard library
