@@ -12,6 +12,7 @@ import pytest
 from api_fakes import FakePlane, Served, served
 
 from styx.api import limits
+from styx.api.bodies import ASIDE, parse_json
 from styx.api.openapi import describe
 from styx.errors import Busy, NoFit, Problem, StoreFull, SyncFailed
 from styx.protocol.http import LogChunk
@@ -373,3 +374,14 @@ def test_openapi_describes_every_route() -> None:
         assert set(references(document)) <= known
 
     asyncio.run(main())
+
+
+def test_a_large_json_body_is_read_with_pauses_and_a_small_one_without() -> None:
+    calls: list[int] = []
+    body = b'{"tasks":{' + b",".join(b'"t%d":{"command":["true"]}' % n for n in range(5_000)) + b"}}"
+    assert len(body) > ASIDE
+    assert len(parse_json(body, lambda: calls.append(1))["tasks"]) == 5_000
+    assert len(calls) == 5_002
+    calls.clear()
+    parse_json(b'{"a":{"b":1}}', lambda: calls.append(1))
+    assert not calls

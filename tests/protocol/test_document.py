@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from styx.api.bodies import ASIDE, parse_json
 from styx.client.document import document_of
 from styx.core.resources import Resources
 from styx.core.spec import Backoff, JobSpec, Priority, TaskSpec, When
@@ -289,14 +288,3 @@ def test_who_reads_a_large_document_lets_others_work_between_its_tasks_and_slice
     spec = read_job({"tasks": tasks}, between=lambda: calls.append(1))
     assert len(spec.tasks) == 2_500
     assert len(calls) >= 2_500 + 2 * 3
-
-
-def test_a_large_json_body_is_read_with_pauses_and_a_small_one_without() -> None:
-    calls = []
-    body = b'{"tasks":{' + b",".join(b'"t%d":{"command":["true"]}' % n for n in range(5_000)) + b"}}"
-    assert len(body) > ASIDE
-    assert len(parse_json(body, lambda: calls.append(1))["tasks"]) == 5_000
-    assert len(calls) == 5_002
-    calls.clear()
-    parse_json(b'{"a":{"b":1}}', lambda: calls.append(1))
-    assert not calls

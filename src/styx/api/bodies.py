@@ -7,11 +7,11 @@ colons in strings stay. So the document has a duplicate key if and only if the t
 `\\u003a`, is the one thing that could mask one, and sends the body to the slow way). Two passes of `bytes.count` and
 one encoding cost a third of the decoding. Only a document known to be wrong is read again to say where.
 
-Bodies above `ASIDE` are read in a thread, and there with the standard library: its hook gives the GIL away every 5 ms, while
+Bodies above `ASIDE` are read in a thread, and there with the standard library: its hook lets others have the GIL, while
 msgspec holds it to the end. For 190,000 tasks in 11 MB the event loop was late by 256 ms with msgspec and by 22 ms with
 the hook, for the same time in all; with the garbage collector at work it was 1.1 s, so that pauses meanwhile. The thread lets go
-of the GIL by itself once a millisecond (`_Yielding`): whoever has to demand it waits 5 ms for it, each time, and a commit or an answer
-needs it many times over: a read of one task took up to 430 ms beside a submission of 100,000.
+of the GIL by itself once a millisecond (`_Yielding`): whoever has to demand it waits out the switch interval each time, and a commit or an
+answer needs it many times over: a read of one task took up to 464 ms beside submissions of 100,000.
 """
 
 from __future__ import annotations

@@ -113,10 +113,11 @@ def _check_node(world: World, node: Node) -> None:
         node.capacity.minus(used) == node.admission.free,
         f"{name}: free is not capacity less what is admitted",
     )
-    _, sure, _ = node.admission.ending()
+    free, demands = node.admission.free, list(admitted.values())[: -LOOK_AT - 1 : -1]
+    most = free.cpus + max([demand.cpus for demand in demands], default=0)
     _require(
-        sure == node.admission.free.plus(least(list(admitted.values())[-LOOK_AT:])),
-        f"{name}: what is free after the next end was kept too long",
+        node.admission.ending() == (demands, free.plus(least(demands)), most),
+        f"{name}: what the next end will free was kept too long",
     )
     if node.connected:
         _require(used.fits(node.capacity), f"{name}: more is admitted than it has")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush, heapreplace
+from math import inf
 from typing import TYPE_CHECKING
 
 from styx.core.ahead import AheadRoom, admit, filled, keeps_up, recall, watch
@@ -42,7 +43,7 @@ _GLANCES = 8  # nodes that are measured for the price of one look
 _PLACED = 3  # looks that it costs to place one
 _ROOM = 4  # looks that it costs to see what may be sent ahead to a node
 _JOB = 1 << 62  # the rank of a job among entries of the same key: after every shape, so that all its lines are in
-_LAST = (1 << 120, 0)  # comes after every key
+_LAST = (inf, 0)  # comes after every key
 
 
 def place(turn: Turn, limit: int) -> bool:
@@ -129,8 +130,7 @@ class _Pass:
 
     def _serve(self, order: list[tuple[int, int, Shape | Job]], mine: list[tuple[int, int, Line]], job: Job) -> bool:
         """Place of a job's lines for as long as nobody else comes before the job; False when the limit stopped it."""
-        others = [entry[:2] for entry in order[1:3]]
-        following = min(others) if others else _LAST
+        following = min([entry[:2] for entry in order[1:3]], default=_LAST)
         while mine and self._looks >= 0 and (job_key(job), _JOB) < following:
             if not self._serve_line(mine, job, following):
                 return False
@@ -140,11 +140,11 @@ class _Pass:
             heappop(order)
         return True
 
-    def _serve_line(self, mine: list[tuple[int, int, Line]], job: Job, following: tuple[int, int]) -> bool:
+    def _serve_line(self, mine: list[tuple[int, int, Line]], job: Job, following: tuple[float, int]) -> bool:
         """The same for the line that goes first, for as long as no other of the job's lines comes before it."""
         _, key, line = mine[0]
-        shape, tasks, others = line.shape, job.tasks, mine[1:3]
-        until = min(others) if others else None
+        shape, tasks = line.shape, job.tasks
+        until = min(mine[1:3], default=None)
         while self._looks >= 0 and (job_key(job), _JOB) < following:
             position = line.peek()
             if position < 0:

@@ -2,7 +2,7 @@
 
 Records are sorted into lists by type, and each list is written by a few statements of many rows, its fields as they stand
 in the records: a record costs one tuple. `executemany` would give up Python's lock and take it again three times a row,
-and while the loop is busy each of these can cost the 5 ms of the interpreter's switch interval. The order of the lists is an order in which the statements may run: an attempt is assigned before it
+and while the loop is busy each of these can cost the interpreter's switch interval. The order of the lists is an order in which the statements may run: an attempt is assigned before it
 is started, and started before it ends; other tables do not care. Only a job that is revived must see its records in the
 order they were stated; a batch with one goes the slower way for records about jobs.
 """
