@@ -51,7 +51,13 @@ def floor_of(figures: Iterable[Document]) -> float | None:
 def comparison(questions: dict[str, Document], peers: dict[str, Document]) -> str:
     """One row a work, one column a peer; what has no figure is a dash. Below: who is who, what handicaps it, how noisy it was."""
     ours = work_figures(questions)
-    documents = [*questions.values(), *peers.values()]
+    # What has no row here says nothing of these rows: neither when they were measured nor how busy the machine was.
+    rows = [
+        document
+        for document in questions.values()
+        if any(figure.get("work") in WORKS for figure in document["figures"])
+    ]
+    documents = [*rows, *peers.values()]
     if not documents:
         return "nothing was measured\n"
     newest = max(document["when"] for document in documents)
